@@ -75,10 +75,6 @@ def observe(before: str, seen: str) -> str:
 def diagram() -> str:
     """The table as a Mermaid state diagram; the unschedulable statuses are drawn as one."""
     name = {status: "UNSCHEDULABLE" if status in UNSCHEDULABLE else status for status in STEPS}
-    arrows = dict.fromkeys(
-        (name[before], name[after])
-        for before in STEPS
-        for after in sorted(STEPS[before])
-        if name[before] != name[after]
-    )
-    return "\n".join(["stateDiagram-v2", "    [*] --> REQUESTED", *(f"    {a} --> {b}" for a, b in arrows)])
+    pairs = [(name[before], name[after]) for before in STEPS for after in sorted(STEPS[before])]
+    arrows = [f"    {a} --> {b}" for a, b in dict.fromkeys(pairs) if a != b]
+    return "\n".join(["stateDiagram-v2", "    [*] --> REQUESTED", *arrows])

@@ -23,7 +23,7 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cause: str = ""
 
 
-class Presence(Message):
+class Presence(Message, frozen=True):
     """member → world, retained, also its Last Will: is this session of the member there?"""
 
     session: str
@@ -31,14 +31,14 @@ class Presence(Message):
     at: float = 0.0
 
 
-class NodeAnnounce(Message):
+class NodeAnnounce(Message, frozen=True):
     """node → cluster, retained: who it is and what it can run."""
 
     session: str
     node: NodeInfo
 
 
-class ClusterAnnounce(Message):
+class ClusterAnnounce(Message, frozen=True):
     """cluster → root, retained: who it is. ``identity`` tells two clusters of one name apart."""
 
     session: str
@@ -64,7 +64,7 @@ class Unwanted(Struct, frozen=True):
     numbers: tuple[int, ...]
 
 
-class Desired(Message):
+class Desired(Message, frozen=True):
     """owner → member: what should run, as a full set or as everything that changed after ``base``."""
 
     session: str
@@ -152,7 +152,7 @@ class ClusterSummary(Struct, frozen=True, omit_defaults=True):
     usage: Usage = Usage()
 
 
-class Report(Message):
+class Report(Message, frozen=True):
     """member → owner: what was applied and what is seen, changes since the last report or everything (``full``)."""
 
     session: str
@@ -170,7 +170,7 @@ class Report(Message):
     summary: ClusterSummary | None = None
 
 
-class Query(Message):
+class Query(Message, frozen=True):
     """Asks the tier below for something that is not state; answered by an Answer whose ``cause`` is this id."""
 
     what: Literal["logs"]
@@ -179,7 +179,7 @@ class Query(Message):
     tail_bytes: int = 65536
 
 
-class Answer(Message):
+class Answer(Message, frozen=True):
     """The answer to a Query: text, or why there is none."""
 
     text: str = ""
@@ -201,7 +201,7 @@ class CloudEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
-    """One thing wrong with what a user sent: where (a JSON path such as ``$.applications[0].microservices``) and what."""
+    """One thing wrong with what a user sent: where (a JSON path, ``$.applications[0].microservices``) and what."""
 
     path: str
     message: str

@@ -60,7 +60,7 @@ class Bus(Protocol):
         ...
 
     def send(self, message: Outgoing) -> None:
-        """Queue a message; while disconnected only ``keep`` messages are held (bounded, the oldest dropped and counted)."""
+        """Queue a message; while disconnected only ``keep`` ones are held (bounded: the oldest dropped, counted)."""
         ...
 
     async def run(self) -> None:
