@@ -1,0 +1,1 @@
+"""The containerd driver: OCI containers on every runtime that containerd can be told to use."""
