@@ -1,0 +1,86 @@
+"""What all parts of the local stack have in common: prepare the files, start the process, wait until it answers."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from .errors import ProgramMissing
+from .folder import StateFolder
+from .ports import answers, free_port
+from .settings import inherited_environment
+
+
+def program(name: str, package: str) -> str:
+    """The full path of a program. Raises ProgramMissing, with the Debian package that has it."""
+    found = shutil.which(name, path=inherited_environment()["PATH"])
+    if found is None:
+        raise ProgramMissing(name, package)
+    return found
+
+
+class Daemon(ABC):
+    """One process of the stack on a port of loopback. All methods block for a bounded time."""
+
+    name: str
+    default_port: int = 0
+    grace_s: float = 10.0
+    """How long it may take to end in order."""
+    start_limit_s: float = 60.0
+    """How long it may take to answer; far more than any start seen, so only a hang meets it."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        self.folder = folder
+        self.process = folder.process(self.name)
+        self.port = folder.remembered_port(self.name) or self.default_port
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Write the configuration and whatever else must be there before the start."""
+
+    @abstractmethod
+    def command(self) -> Sequence[str]:
+        """The argument list; never holds a secret."""
+
+    def environment(self) -> dict[str, str]:
+        """The environment of the process."""
+        return inherited_environment()
+
+    def ready(self) -> bool:
+        """Whether it serves by now."""
+        return answers(self.port)
+
+    def after_ready(self) -> None:
+        """What is to be done once it serves; nothing for most. Raises StackError."""
+        return
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self.process.who is not None
+
+    def start(self) -> None:
+        """Start it and wait until it serves; fine when it already runs. Raises StackError."""
+        if self.running:
+            return
+        self.port = free_port(self.port)
+        self.folder.remember_port(self.name, self.port)
+        self.prepare()
+        self.process.launch(self.command(), self.environment())
+        self.process.wait_ready(self.ready, self.start_limit_s)
+        self.after_ready()
+
+    def stop(self) -> None:
+        """End it in order, by force after the grace; fine when it does not run."""
+        self.process.stop(self.grace_s)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send it a signal, as a crash would; returns after its end when that is SIGKILL."""
+        self.process.kill(number)
+
+    def restart(self) -> None:
+        """End it in order and start it again: same port, same data."""
+        self.stop()
+        self.start()

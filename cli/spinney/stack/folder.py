@@ -1,0 +1,105 @@
+"""The state folder of one local stack: everything that survives its end, readable by its owner alone.
+
+``data/NAME/`` what a part keeps; ``config/``, ``logs/NAME.log``, ``run/NAME.json`` (pids), ``secrets/NAME`` (0600,
+generated on first use), ``ports.json``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from .errors import AlreadyRunning, StackError
+from .files import write_private
+from .process import Process
+
+_UNIX_PATH_BYTES = 107
+"""Longest path of a UNIX socket: sun_path holds 108 bytes, the last one is the terminator."""
+
+
+class StateFolder:
+    """Paths, secrets and ports of one stack. Creating it makes the folders. Raises StackError when it cannot."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock: int | None = None
+        try:
+            for sub in (self.path, *(self.path / name for name in ("data", "config", "logs", "run", "secrets"))):
+                sub.mkdir(mode=0o700, parents=True, exist_ok=True)
+                sub.chmod(0o700)
+        except OSError as error:
+            raise StackError(f"the state folder {self.path} cannot be made: {error.strerror}") from error
+
+    def data(self, name: str) -> Path:
+        """The folder of one part's own data."""
+        folder = self.path / "data" / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def config(self, name: str) -> Path:
+        """Where a generated configuration file belongs."""
+        return self.path / "config" / name
+
+    def process(self, name: str) -> Process:
+        """The process of this name, running or not."""
+        return Process(name, self.path / "logs" / f"{name}.log", self.path / "run" / f"{name}.json")
+
+    def secret_file(self, name: str) -> Path:
+        """The file with the secret of this name; made with a random one on first use."""
+        file = self.path / "secrets" / name
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(24))
+        return file
+
+    def secret(self, name: str) -> str:
+        """The secret of this name."""
+        return self.secret_file(name).read_text()
+
+    def remembered_port(self, name: str) -> int | None:
+        """The port this part had last time."""
+        return self._ports().get(name)
+
+    def remember_port(self, name: str, port: int) -> None:
+        """Keep the part's port for the next start and for other terminals."""
+        file = self.path / "ports.json"
+        write_private(file, msgspec.json.encode({**self._ports(), name: port}).decode())
+
+    def _ports(self) -> dict[str, int]:
+        try:
+            return msgspec.json.decode((self.path / "ports.json").read_bytes(), type=dict[str, int])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return {}
+
+    @property
+    def short_id(self) -> str:
+        """Eight characters that tell this folder from any other: for names outside of it."""
+        return hashlib.sha256(str(self.path).encode()).hexdigest()[:8]
+
+    def runtime_folder(self, longest_name: str) -> Path:
+        """A folder for sockets: ``run/`` in here, or one under /run when the path would be too long for a socket."""
+        folder = self.path / "run"
+        if len(os.fsencode(folder / longest_name)) > _UNIX_PATH_BYTES:
+            folder = Path("/run") / f"spinney-{self.short_id}"
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def lock(self) -> None:
+        """Be the only stack in this folder until this process ends or unlocks. Raises AlreadyRunning."""
+        handle = os.open(self.path / "run" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise AlreadyRunning(self.path) from error
+        self._lock = handle
+
+    def unlock(self) -> None:
+        """Let others use the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
