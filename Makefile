@@ -1,0 +1,59 @@
+# Everything a fresh Debian 12 needs, and everything a developer types. `make` alone lists it.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+MEMBERS := shared services/root services/cluster services/node cli
+TESTS := $(wildcard $(addprefix tests/,unit contracts simulation integration e2e))
+SEEDS ?= 10000
+ONLY ?=
+ARGS ?=
+
+.PHONY: help setup check test simulate bench demo up down lock clean
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: $(VENV)/.installed  ## install what is missing: Debian packages (as root), Python packages, a mongod
+
+demo: setup  ## bring everything up, run a small application, break it, clean up
+	@$(PYTHON) -m spinney demo $(ARGS)
+
+up: setup  ## start the local stack and leave it running until Ctrl-C
+	@$(PYTHON) -m spinney up $(ARGS)
+
+down: setup  ## end the local stack that another terminal (or a crash) left running
+	@$(PYTHON) -m spinney down $(ARGS)
+
+test: setup  ## run all tests; ARGS="-k name" for some
+	@$(PYTHON) -m pytest $(TESTS) $(ARGS)
+
+check: setup  ## format, lint, types and layers
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/basedpyright
+	@$(VENV)/bin/lint-imports
+
+simulate: setup  ## simulate all tiers with many random faults: SEEDS=10000
+	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+bench: setup  ## measure against the aims; ONLY=name for one
+	@$(PYTHON) -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+lock: setup  ## pin the newest allowed versions of all Python packages, with hashes
+	@scripts/lock $(VENV)/bin/uv
+
+clean: down  ## end the stack; remove its state, the virtual environment and the caches
+	rm -rf .spinney $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installed = the Debian packages, the pinned Python packages, our own distributions (editable), a mongod.
+$(VENV)/.installed: requirements/debian.txt requirements/dev.txt scripts/install-debian-packages $(MEMBERS:%=%/pyproject.toml)
+	@scripts/install-debian-packages requirements/debian.txt
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@echo "installing Python packages into $(VENV)"
+	@$(PYTHON) -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=--editable ./%)
+	@$(PYTHON) -m spinney.stack.embedded
+	@touch $@
