@@ -4,7 +4,7 @@ An **owner** says what it wants of each member, a **member** makes it so and say
 level-triggered: every message states absolute facts, so loss, repetition and reordering cost time, never correctness.
 
 * The owner numbers its changes per member (``revision``) within its ``epoch`` and remembers which instance changed
-  when, until the member has acknowledged that revision. A delta from ``base`` holds every instance changed after ``base``, in
+  when, until the member has acknowledged that revision. A delta from ``base`` holds every instance changed after it, in
   its present form; so it is right for any member that has applied ``base`` **or something later**, which makes a
   repeated or overlapping delta harmless (docs/decisions/0002).
 * A new session of a member, a new epoch of the owner, or ``need_full`` leads to a full set, answered by a full report.
