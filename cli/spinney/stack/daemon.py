@@ -1,4 +1,4 @@
-"""What all parts of the local stack have in common: prepare the files, start the process, wait until it answers."""
+"""What all parts of the local stack have in common: prepare the files, start the process, wait until it serves."""
 
 from __future__ import annotations
 
@@ -22,35 +22,33 @@ def program(name: str, package: str) -> str:
 
 
 class Daemon(ABC):
-    """One process of the stack on a port of loopback. All methods block for a bounded time."""
+    """One process of the stack. All methods block for a bounded time."""
 
     name: str
-    default_port: int = 0
     grace_s: float = 10.0
     """How long it may take to end in order."""
     start_limit_s: float = 60.0
-    """How long it may take to answer; far more than any start seen, so only a hang meets it."""
+    """How long it may take to serve; far more than any start seen, so only a hang meets it."""
 
     def __init__(self, folder: StateFolder) -> None:
         self.folder = folder
         self.process = folder.process(self.name)
-        self.port = folder.remembered_port(self.name) or self.default_port
 
     @abstractmethod
     def prepare(self) -> None:
-        """Write the configuration and whatever else must be there before the start."""
+        """Write the configuration and whatever else must be there before the start. Raises StackError."""
 
     @abstractmethod
     def command(self) -> Sequence[str]:
         """The argument list; never holds a secret."""
 
-    def environment(self) -> dict[str, str]:
-        """The environment of the process."""
-        return inherited_environment()
-
+    @abstractmethod
     def ready(self) -> bool:
         """Whether it serves by now."""
-        return answers(self.port)
+
+    def environment(self) -> dict[str, str]:
+        """The environment of the process; holds no secret."""
+        return inherited_environment()
 
     def after_ready(self) -> None:
         """What is to be done once it serves; nothing for most. Raises StackError."""
@@ -65,8 +63,6 @@ class Daemon(ABC):
         """Start it and wait until it serves; fine when it already runs. Raises StackError."""
         if self.running:
             return
-        self.port = free_port(self.port)
-        self.folder.remember_port(self.name, self.port)
         self.prepare()
         self.process.launch(self.command(), self.environment())
         self.process.wait_ready(self.ready, self.start_limit_s)
@@ -84,3 +80,24 @@ class Daemon(ABC):
         """End it in order and start it again: same port, same data."""
         self.stop()
         self.start()
+
+
+class PortDaemon(Daemon):
+    """A daemon that serves on one TCP port of loopback: the one of last time, its usual one, or any free one."""
+
+    default_port: int = 0
+
+    def __init__(self, folder: StateFolder) -> None:
+        super().__init__(folder)
+        self.port = folder.remembered_port(self.name) or self.default_port
+
+    def start(self) -> None:
+        """Choose the port, then start it. Raises StackError."""
+        if not self.running:
+            self.port = free_port(self.port)
+            self.folder.remember_port(self.name, self.port)
+        super().start()
+
+    def ready(self) -> bool:
+        """Whether it accepts connections."""
+        return answers(self.port)

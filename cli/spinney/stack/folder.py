@@ -18,9 +18,6 @@ from .errors import AlreadyRunning, StackError
 from .files import write_private
 from .process import Process
 
-_UNIX_PATH_BYTES = 107
-"""Longest path of a UNIX socket: sun_path holds 108 bytes, the last one is the terminator."""
-
 
 class StateFolder:
     """Paths, secrets and ports of one stack. Creating it makes the folders. Raises StackError when it cannot."""
@@ -80,13 +77,10 @@ class StateFolder:
         """Eight characters that tell this folder from any other: for names outside of it."""
         return hashlib.sha256(str(self.path).encode()).hexdigest()[:8]
 
-    def runtime_folder(self, longest_name: str) -> Path:
-        """A folder for sockets: ``run/`` in here, or one under /run when the path would be too long for a socket."""
-        folder = self.path / "run"
-        if len(os.fsencode(folder / longest_name)) > _UNIX_PATH_BYTES:
-            folder = Path("/run") / f"spinney-{self.short_id}"
-            folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
+    @property
+    def runtime_folder(self) -> Path:
+        """A folder for sockets and mounts, short enough for a socket's path and gone after a reboot."""
+        return Path("/run") / f"spinney-{self.short_id}"
 
     def lock(self) -> None:
         """Be the only stack in this folder until this process ends or unlocks. Raises AlreadyRunning."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from . import replica_set
-from .daemon import Daemon
+from .daemon import PortDaemon
 from .embedded import Mongod as Program
 from .embedded import find_mongod
 from .errors import StackError
@@ -24,7 +24,7 @@ _ADMIN = "admin"
 _SETUP_LIMIT_S = 90
 
 
-class Mongod(Daemon):
+class Mongod(PortDaemon):
     """mongod with one user for each database; the secret of user U is ``mongo-U`` in the state folder."""
 
     name = "mongod"

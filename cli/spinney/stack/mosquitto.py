@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .daemon import Daemon, program
+from .daemon import PortDaemon, program
 from .files import write_private
 from .folder import StateFolder
 from .ports import LOOPBACK
@@ -49,7 +49,7 @@ def acl_text(acl: Acl) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-class Mosquitto(Daemon):
+class Mosquitto(PortDaemon):
     """mosquitto with the given users; the secret of user U is ``mqtt-U`` in the state folder."""
 
     name = "mosquitto"

@@ -45,6 +45,20 @@ def is_alive(who: ProcessId) -> bool:
     return identify(who.pid) == who
 
 
+def find_processes(program: str, word: str) -> list[ProcessId]:
+    """The processes whose program's file name starts with `program` and that were given `word` as an argument."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes().decode(errors="replace").split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        who = identify(int(file.parent.name))
+        if who is not None and Path(words[0]).name.startswith(program) and word in words[1:]:
+            found.append(who)
+    return found
+
+
 def send_signal(who: ProcessId, number: int) -> None:
     """Send the signal to this very process; nothing happens when it is gone."""
     try:
