@@ -16,6 +16,7 @@ help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 setup: $(VENV)/.installed  ## install what is missing: Debian packages (as root), Python packages, a mongod
+	@:
 
 demo: setup  ## bring everything up, run a small application, break it, clean up
 	@$(PYTHON) -m spinney demo $(ARGS)
@@ -53,7 +54,7 @@ $(VENV)/.installed: requirements/debian.txt requirements/dev.txt scripts/install
 	@scripts/install-debian-packages requirements/debian.txt
 	@test -x $(PYTHON) || python3 -m venv $(VENV)
 	@echo "installing Python packages into $(VENV)"
-	@$(PYTHON) -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@$(PYTHON) -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
 	@$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=--editable ./%)
 	@$(PYTHON) -m spinney.stack.embedded
 	@touch $@

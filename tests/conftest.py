@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from spinney.stack.folder import StateFolder
+from spinney.stack.registry import Registry
 
-from tests.services import Mongo, Mosquitto, need
+from tests.services import Mongo, Mosquitto, OwnContainerd, need
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +50,23 @@ def mosquitto_url(mosquitto: Mosquitto) -> str:
 def mongo_url(mongo: Mongo) -> str:
     """The URL of the run's MongoDB, with a user who may use every database."""
     return mongo.url
+
+
+@pytest.fixture(scope="session")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnContainerd]:
+    """A containerd for the whole run, on ``containerd.socket``; its containers are removed at the end."""
+    need("containerd", "ctr", "runc")
+    daemon = OwnContainerd(tmp_path_factory.mktemp("containerd"))
+    daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """An image registry for the whole run, at ``registry.address``."""
+    need("docker-registry")
+    daemon = Registry(StateFolder(tmp_path_factory.mktemp("registry")))
+    daemon.start()
+    yield daemon
+    daemon.stop()

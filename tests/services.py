@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from spinney.stack.containerd import Containerd
 from spinney.stack.folder import StateFolder
 from spinney.stack.mongod import Mongod
 from spinney.stack.mosquitto import Mosquitto as StackMosquitto
@@ -48,6 +49,18 @@ class Mongo(Mongod):
     @property
     def url(self) -> str:
         return self.url_for(USER)
+
+
+class OwnContainerd(Containerd):
+    """A containerd of the test's own, also where the machine runs one; its sockets are under /run/spinney-…"""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(StateFolder(folder), system_socket=folder / "no-such-socket")
+
+    def stop(self) -> None:
+        self.remove_containers()
+        super().stop()
+        shutil.rmtree(self.folder.runtime_folder, ignore_errors=True)
 
 
 def missing(*programs: str) -> str:
