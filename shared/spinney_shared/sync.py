@@ -27,7 +27,7 @@ from .model import InstanceKey, MicroserviceSpec
 PART_BYTES = 160 * 1024
 """Estimated content of one part of a set; well below MAX_MESSAGE_BYTES, for the estimate leaves out the envelope."""
 
-OBSERVATIONS_PER_PART = 200
+OBSERVATIONS_PER_PART = 150
 """An observation is 150 to 900 bytes (its detail is cut at `DETAIL_LIMIT`)."""
 
 DETAIL_LIMIT = 500
@@ -379,13 +379,18 @@ class Member:
         known: Callable[[], Iterable[InstanceKey]],
         new_id: Callable[[], str],
         cause: str = "",
+        least: int = 1,
     ) -> list[Report]:
-        """The report that is due now, in parts, or nothing. `observe` of a forgotten instance gives None."""
+        """The report that is due now, in `least` parts or more, or nothing.
+
+        `observe` of a forgotten instance gives None. The caller may fill in further fields of the parts.
+        """
         if not self.due and now - self.reported_at < every_s:
             return []
         keys = known() if self.full_due else self.news
         seen = [o for at in keys if (o := observe(at)) is not None]
-        chunks = [seen[i : i + OBSERVATIONS_PER_PART] for i in range(0, len(seen), OBSERVATIONS_PER_PART)] or [[]]
+        chunks = [seen[i : i + OBSERVATIONS_PER_PART] for i in range(0, len(seen), OBSERVATIONS_PER_PART)]
+        chunks += [[]] * (max(least, 1) - len(chunks))
         reports = []
         for number, chunk in enumerate(chunks):
             self.sequence += 1
