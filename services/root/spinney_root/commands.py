@@ -9,6 +9,8 @@ from __future__ import annotations
 from msgspec import Struct
 from spinney_shared.model import MicroserviceSpec
 
+from .state import User
+
 
 class NewMicroservice(Struct, frozen=True):
     """A microservice as it was asked for; ``spec.id``, ``generation`` and ``job_name`` are filled in by the root."""
@@ -98,6 +100,27 @@ class RemoveInstance(Command, frozen=True, kw_only=True):
     number: int
 
 
+class SaveUser(Command, frozen=True, kw_only=True):
+    """Add a user, or replace the one of this name; `spinney_root.auth` has hashed the password."""
+
+    account: User
+
+
+class ForgetUser(Command, frozen=True, kw_only=True):
+    """Remove a user; what they own stays, for admins to see."""
+
+    name: str
+
+
 AnyCommand = (
-    Deploy | AddMicroservices | UpdateApplication | UpdateMicroservice | Undeploy | Scale | AddInstance | RemoveInstance
+    Deploy
+    | AddMicroservices
+    | UpdateApplication
+    | UpdateMicroservice
+    | Undeploy
+    | Scale
+    | AddInstance
+    | RemoveInstance
+    | SaveUser
+    | ForgetUser
 )

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from msgspec import Struct
 from spinney_shared import lifecycle
+from spinney_shared.deciding import IdSource
 from spinney_shared.messages import ClusterAnnounce, ClusterSummary, EventResult, NodeSummary, Observation
 from spinney_shared.model import InstanceKey, MicroserviceSpec
 from spinney_shared.store import Change, Drop, Put, Record
@@ -64,6 +65,8 @@ class Instance(Record, frozen=True):
     detail: str = ""
     cluster: str = ""
     """The name of the cluster it was given to; empty = none yet."""
+    tried: tuple[str, ...] = ()
+    """Clusters that could not hold it in this generation."""
     removing: bool = False
     """Should not run any more; forgotten when its cluster says that it is gone."""
     seen: Observation | None = None
@@ -151,7 +154,8 @@ class NodeView(Struct, frozen=True):
 class State:
     """All records by key, and the indexes over them."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: IdSource) -> None:
+        self.ids = ids
         self.applications: dict[str, Application] = {}
         self.microservices: dict[str, Microservice] = {}
         self.instances: dict[InstanceKey, Instance] = {}
@@ -169,8 +173,20 @@ class State:
         """application → ids of its microservices, the deleted ones excluded"""
         self.by_cluster: dict[str, set[InstanceKey]] = {}
         """cluster → the instances it should run"""
+        self.removing: dict[str, set[InstanceKey]] = {}
+        """cluster → the instances it should end"""
         self.waiting: set[InstanceKey] = set()
         """Instances that have no cluster yet."""
+        self.place_due = False
+        """Something changed that may let waiting instances find a cluster."""
+        self.connected = False
+        self.asked: dict[str, tuple[int, float]] = {}
+        """Questions under way: id → (reply token, deadline in monotonic seconds)"""
+        self.news_instances: dict[InstanceKey, str] = {}
+        """Instances that changed in this batch → the status they had before it."""
+        self.news_clusters: set[str] = set()
+        self.news_nodes: list[tuple[str, str, str, dict[str, Any]]] = []
+        """Lifecycle events of nodes and runtimes to come: (kind, subject, what, data)"""
         self.changes: list[Change] = []
         """What was put and dropped since `take_changes`."""
 
@@ -179,6 +195,7 @@ class State:
         for record in records:
             self._set(record)
         self.changes.clear()
+        self.news_instances.clear()
 
     def take_changes(self) -> list[Change]:
         """The changes since the last call, for the store."""
@@ -221,6 +238,10 @@ class State:
         self.instances[at] = new
         self.by_microservice.setdefault(new.microservice, set()).add(new.number)
         (self.waiting.discard if new.cluster or new.removing else self.waiting.add)(at)
+        if old is None or (old.status, old.removing) != (new.status, new.removing):
+            self.news_instances.setdefault(at, old.status if old else "")
+        if new.removing and new.cluster:
+            self.removing.setdefault(new.cluster, set()).add(at)
         before = wanted_of(old) if old else None
         after = wanted_of(new)
         if before != after:
@@ -239,6 +260,8 @@ class State:
             case Instance():
                 old = self.instances.pop(record.at, None)
                 self.waiting.discard(record.at)
+                self.removing.get(record.cluster, set()).discard(record.at)
+                self.news_instances.setdefault(record.at, record.status)
                 self.by_microservice.get(record.microservice, set()).discard(record.number)
                 if old and (before := wanted_of(old)):
                     self._tell(record.at, before, None)
