@@ -13,7 +13,7 @@ from pathlib import Path
 from .daemon import Daemon, program
 from .files import write_private
 from .folder import StateFolder
-from .process import end, find_processes
+from .process import ProcessId, end, find_processes
 
 SYSTEM_SOCKET = Path("/run/containerd/containerd.sock")
 _PACKAGE = "containerd"
@@ -93,15 +93,20 @@ class Containerd(Daemon):
         return _answers(self.socket)
 
     def remove_containers(self) -> None:
-        """End and remove all containers of this stack; then whatever shims of ours are left. Never raises for them."""
+        """End and remove all containers of this stack, then whatever shims of ours are left."""
+        if self.own and not self.running and self._shims():
+            self.start()  # containers outlive a containerd that crashed, and only containerd can end them cleanly
         if _answers(self.socket):
             for task in self._list("tasks"):
                 self._ctr("tasks", "rm", "--force", task)
             for container in self._list("containers"):
                 self._ctr("containers", "rm", container)
         if self.own:
-            for who in find_processes("containerd-shim", str(self.socket)):
+            for who in self._shims():
                 end(who, _SHIM_GRACE_S)
+
+    def _shims(self) -> list[ProcessId]:
+        return find_processes("containerd-shim", str(self.socket))
 
     def _list(self, what: str) -> list[str]:
         return self._ctr(what, "ls", "--quiet").stdout.split()

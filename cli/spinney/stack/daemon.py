@@ -35,10 +35,6 @@ class Daemon(ABC):
         self.process = folder.process(self.name)
 
     @abstractmethod
-    def prepare(self) -> None:
-        """Write the configuration and whatever else must be there before the start. Raises StackError."""
-
-    @abstractmethod
     def command(self) -> Sequence[str]:
         """The argument list; never holds a secret."""
 
@@ -49,6 +45,10 @@ class Daemon(ABC):
     def environment(self) -> dict[str, str]:
         """The environment of the process; holds no secret."""
         return inherited_environment()
+
+    def prepare(self) -> None:
+        """Write the configuration and whatever else must be there before the start. Raises StackError."""
+        return
 
     def after_ready(self) -> None:
         """What is to be done once it serves; nothing for most. Raises StackError."""

@@ -1,7 +1,7 @@
 """The state folder of one local stack: everything that survives its end, readable by its owner alone.
 
 ``data/NAME/`` what a part keeps; ``config/``, ``logs/NAME.log``, ``run/NAME.json`` (pids), ``secrets/NAME`` (0600,
-generated on first use), ``ports.json``.
+generated on first use), ``client/`` (logins for MQTT clients), ``ports/NAME``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import os
 import secrets
 from pathlib import Path
 
-import msgspec
-
 from .errors import AlreadyRunning, StackError
-from .files import write_private
+from .files import write_private, write_private_once
 from .process import Process
+
+_FOLDERS = ("", "data", "config", "logs", "run", "secrets", "ports", "client")
 
 
 class StateFolder:
@@ -26,7 +26,10 @@ class StateFolder:
         self.path = path.absolute()
         self._lock: int | None = None
         try:
-            for sub in (self.path, *(self.path / name for name in ("data", "config", "logs", "run", "secrets"))):
+            for sub in (
+                self.path,
+                *(self.path / name for name in ("data", "config", "logs", "run", "secrets", "ports", "client")),
+            ):
                 sub.mkdir(mode=0o700, parents=True, exist_ok=True)
                 sub.chmod(0o700)
         except OSError as error:
@@ -37,6 +40,11 @@ class StateFolder:
         folder = self.path / "data" / name
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+    @property
+    def client(self) -> Path:
+        """What clients need to reach this stack, to be given to them as XDG_CONFIG_HOME."""
+        return self.path / "client"
 
     def config(self, name: str) -> Path:
         """Where a generated configuration file belongs."""
@@ -50,7 +58,7 @@ class StateFolder:
         """The file with the secret of this name; made with a random one on first use."""
         file = self.path / "secrets" / name
         if not file.exists():
-            write_private(file, secrets.token_urlsafe(24))
+            write_private_once(file, secrets.token_urlsafe(24))
         return file
 
     def secret(self, name: str) -> str:
@@ -59,18 +67,14 @@ class StateFolder:
 
     def remembered_port(self, name: str) -> int | None:
         """The port this part had last time."""
-        return self._ports().get(name)
+        try:
+            return int((self.path / "ports" / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
 
     def remember_port(self, name: str, port: int) -> None:
         """Keep the part's port for the next start and for other terminals."""
-        file = self.path / "ports.json"
-        write_private(file, msgspec.json.encode({**self._ports(), name: port}).decode())
-
-    def _ports(self) -> dict[str, int]:
-        try:
-            return msgspec.json.decode((self.path / "ports.json").read_bytes(), type=dict[str, int])
-        except (FileNotFoundError, msgspec.DecodeError):
-            return {}
+        write_private(self.path / "ports" / name, str(port))
 
     @property
     def short_id(self) -> str:

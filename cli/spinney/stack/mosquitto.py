@@ -78,6 +78,13 @@ class Mosquitto(PortDaemon):
         """mosquitto with our configuration and nothing else."""
         return [program("mosquitto", _PACKAGE), "-c", str(self._config)]
 
+    def write_login(self, user: str, home: Path) -> None:
+        """Write the files that mosquitto_pub and mosquitto_sub read their login from when XDG_CONFIG_HOME is `home`."""
+        password = self.password_file(user).read_text()
+        text = f"-h {LOOPBACK}\n-p {self.port}\n-V 5\n-u {user}\n-P {password}\n"
+        for client in ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr"):
+            write_private(home / client, text)
+
     @property
     def _config(self) -> Path:
         return self.folder.config("mosquitto.conf")

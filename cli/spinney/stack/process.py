@@ -137,17 +137,21 @@ class Process:
             return None
         return who if is_alive(who) else None
 
+    def last_words(self) -> str:
+        """The end of its log."""
+        return tail(self.log)
+
     def wait_ready(self, ready: Callable[[], bool], limit_s: float) -> None:
         """Wait until `ready` says so. Raises DiedEarly or NotReady, with the last lines of the log."""
         deadline = time.monotonic() + limit_s
         while True:
             code = self._child.poll() if self._child is not None else None
             if code is not None:
-                raise DiedEarly(self.name, code, self.log, tail(self.log))
+                raise DiedEarly(self.name, code, self.log, self.last_words())
             if ready():
                 return
             if time.monotonic() > deadline:
-                raise NotReady(self.name, limit_s, self.log, tail(self.log))
+                raise NotReady(self.name, limit_s, self.log, self.last_words())
             time.sleep(_POLL_S)
 
     def kill(self, number: int) -> None:
