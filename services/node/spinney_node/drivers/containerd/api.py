@@ -5,7 +5,7 @@ Methods are called by name with the generated messages, so every call is typed a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Final, NoReturn, TypeVar
 
@@ -91,7 +91,7 @@ class Api:
         """Call a method that answers nothing."""
         await self.call(method, request, empty_pb2.Empty, lease=lease)
 
-    async def stream(self, method: str, request: Message, response: type[R]) -> AsyncIterator[R]:
+    async def stream(self, method: str, request: Message, response: type[R]) -> AsyncGenerator[R, None]:
         """The answers of a method that streams them."""
         call = self._channel.unary_stream(
             f"/containerd.services.{method}",
