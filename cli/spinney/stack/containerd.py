@@ -97,10 +97,11 @@ class Containerd(Daemon):
         if self.own and not self.running and self._shims():
             self.start()  # containers outlive a containerd that crashed, and only containerd can end them cleanly
         if _answers(self.socket):
-            for task in self._list("tasks"):
-                self._ctr("tasks", "rm", "--force", task)
-            for container in self._list("containers"):
-                self._ctr("containers", "rm", container)
+            for namespace in self._namespaces():
+                for task in self._list(namespace, "tasks"):
+                    self._ctr(namespace, "tasks", "rm", "--force", task)
+                for container in self._list(namespace, "containers"):
+                    self._ctr(namespace, "containers", "rm", container)
         if self.own:
             for who in self._shims():
                 end(who, _SHIM_GRACE_S)
@@ -108,12 +109,17 @@ class Containerd(Daemon):
     def _shims(self) -> list[ProcessId]:
         return find_processes("containerd-shim", str(self.socket))
 
-    def _list(self, what: str) -> list[str]:
-        return self._ctr(what, "ls", "--quiet").stdout.split()
+    def _namespaces(self) -> list[str]:
+        """All of our own containerd's, one of the machine's."""
+        return self._ctr(self.namespace, "namespaces", "ls", "--quiet").split() if self.own else [self.namespace]
 
-    def _ctr(self, *words: str) -> subprocess.CompletedProcess[str]:
-        ctr = [program("ctr", _PACKAGE), "--address", str(self.socket), "--namespace", self.namespace]
-        return subprocess.run([*ctr, *words], capture_output=True, text=True, timeout=_CTR_LIMIT_S, check=False)
+    def _list(self, namespace: str, what: str) -> list[str]:
+        return self._ctr(namespace, what, "ls", "--quiet").split()
+
+    def _ctr(self, namespace: str, *words: str) -> str:
+        ctr = [program("ctr", _PACKAGE), "--address", str(self.socket), "--namespace", namespace]
+        done = subprocess.run([*ctr, *words], capture_output=True, text=True, timeout=_CTR_LIMIT_S, check=False)
+        return done.stdout
 
 
 def _answers(socket: Path) -> bool:

@@ -32,12 +32,18 @@ class ProcessId(Struct, frozen=True):
 
 def identify(pid: int) -> ProcessId | None:
     """Who has this pid now; None when nobody lives there (a zombie does not live)."""
+    state, started = _stat(pid)
+    return None if state in "ZX" else ProcessId(pid, started)
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """State letter and start time; X, as the kernel says dead, when there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return None
+        return "X", 0
     fields = text.rpartition(")")[2].split()  # the name before the bracket may hold anything
-    return None if fields[0] in "ZX" else ProcessId(pid, int(fields[19]))
+    return fields[0], int(fields[19])
 
 
 def is_alive(who: ProcessId) -> bool:
@@ -83,7 +89,8 @@ def wait_gone(who: ProcessId, limit_s: float) -> bool:
     try:
         poller = select.poll()
         poller.register(handle, select.POLLIN)
-        return not is_alive(who) or bool(poller.poll(limit_s * 1000))
+        # Even a zombie is waited for: its last threads may still hold its files, locks and ports.
+        return _stat(who.pid)[1] != who.started or bool(poller.poll(limit_s * 1000))
     finally:
         os.close(handle)
 

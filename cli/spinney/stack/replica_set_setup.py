@@ -33,11 +33,20 @@ def set_up(task: Task) -> None:
     with _client(task.port, task.admin, task.admin_password) as admin:
         known = {user["user"] for user in admin.admin.command("usersInfo")["users"]}
         for user in task.users:
-            _make_user(admin, user, exists=user.name in known)
+            if user.name not in known:
+                _make_user(admin, user)
 
 
 def _client(port: int, user: str | None = None, password: str | None = None) -> MongoClient[dict[str, Any]]:
-    return MongoClient(LOOPBACK, port, username=user, password=password, directConnection=True, timeoutMS=30_000)
+    return MongoClient(
+        LOOPBACK,
+        port,
+        username=user,
+        password=password,
+        directConnection=True,
+        serverMonitoringMode="poll",  # streaming would make every close wait for the stream's end
+        timeoutMS=30_000,
+    )
 
 
 def _initiate(client: MongoClient[dict[str, Any]], port: int) -> None:
@@ -74,11 +83,10 @@ def _make_admin(client: MongoClient[dict[str, Any]], task: Task) -> None:
             raise
 
 
-def _make_user(admin: MongoClient[dict[str, Any]], user: User, *, exists: bool) -> None:
-    verb = "updateUser" if exists else "createUser"
+def _make_user(admin: MongoClient[dict[str, Any]], user: User) -> None:
     everything = ["readWriteAnyDatabase", "dbAdminAnyDatabase"]
     roles = everything if user.database is None else [{"role": "readWrite", "db": user.database}]
-    admin.admin.command(verb, user.name, pwd=user.password, roles=roles)
+    admin.admin.command("createUser", user.name, pwd=user.password, roles=roles)
 
 
 def main() -> int:
