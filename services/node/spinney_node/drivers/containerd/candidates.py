@@ -10,6 +10,8 @@ from typing import Final
 from msgspec import Struct
 from spinney_shared.model import RuntimeInfo
 
+from .known import known
+
 RUNC_SHIM: Final = "io.containerd.runc.v2"
 """The shim for every OCI binary that has runc's command line: runc, crun, youki, runsc by a wrapper, runu."""
 
@@ -39,8 +41,13 @@ class Candidate(Struct, frozen=True):
 
     @property
     def like_runc(self) -> bool:
-        """The container is plain processes in namespaces: its network may be set up while it is being created."""
+        """It is driven by the runc shim, through runc's command line."""
         return self.runtime_type == RUNC_SHIM
+
+    @property
+    def plain_processes(self) -> bool:
+        """The container is processes in namespaces: its network may be set up while it is being created."""
+        return self.like_runc and known(self.name, self.binary).kind == "container"
 
 
 class Verdict(Struct, frozen=True):

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .candidates import RUNC_SHIM, Candidate, ShimOptions
-from .known import OCI_BINARIES, known, shim_binary
+from .known import KNOWN, OCI_BINARIES, shim_binary
 
 MAX_RUNTIMES: Final = 32
 """More candidates than any machine has; each costs a canary."""
@@ -49,6 +49,11 @@ class Configuration(Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
+def usable_name(name: str) -> bool:
+    """Whether a runtime may be called so."""
+    return _NAME.fullmatch(name) is not None and name not in _RESERVED
+
+
 def imports_of(text: str) -> list[str]:
     """The paths and patterns a configuration file imports; raises ValueError when it is not TOML."""
     entries = tomllib.loads(text).get("imports", [])
@@ -69,7 +74,7 @@ def read_configuration(texts: Sequence[tuple[str, str]]) -> Configuration:
         for section in _runtime_sections(document.get("plugins"), _DEEPEST):
             default = _text(section, "default_runtime_name") or default
             for name, entry in section["runtimes"].items():
-                if _NAME.fullmatch(name) and name not in _RESERVED and isinstance(entry, dict):
+                if usable_name(name) and isinstance(entry, dict):
                     found[name] = _configured(name, entry, path)
                 else:
                     problems.append(f"{path}: containerd.runtimes.{name[:64]!r}: not a usable runtime")
@@ -135,12 +140,12 @@ def _from_settings(settings: Mapping[str, RuntimeSetting]) -> Iterator[Candidate
 def _from_programs(programs: Mapping[str, str]) -> Iterator[Candidate]:
     for program, path in sorted(programs.items()):
         match = _SHIM.fullmatch(program)
-        if match and match[1] != "runc" and _NAME.fullmatch(match[1]):
+        if match and match[1] != "runc" and usable_name(match[1]):
             yield Candidate(match[1], f"io.containerd.{match[1]}.v{match[2]}", source=f"PATH: {path}")
     if path := programs.get("containerd-shim-aws-firecracker"):
         yield Candidate("firecracker", "aws.firecracker", source=f"PATH: {path}")
     if path := programs.get("kata-runtime"):
-        yield Candidate("kata", known("kata").runtime_type, source=f"PATH: {path}")
+        yield Candidate("kata", KNOWN["kata"].runtime_type, source=f"PATH: {path}")
     for name in OCI_BINARIES:
         if path := programs.get(name):
             yield Candidate(name, RUNC_SHIM, path, source=f"PATH: {path}")

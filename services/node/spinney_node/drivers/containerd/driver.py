@@ -14,7 +14,7 @@ from . import settings as settings_
 from .candidates import Candidate, Verdict
 from .containers import GENERATION, MICROSERVICE, NUMBER, RUNTIME, seconds
 from .engine import Engine, Job
-from .fingerprint import fingerprint
+from .fingerprint import Verifier
 from .images import Image
 from .pb import containers_pb2, process_pb2
 from .spec import hostname
@@ -29,6 +29,7 @@ class ContainerdDriver:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._engine = Engine(settings_.parse(settings))
+        self._verifier = Verifier(self._engine)
         self._watch = Watch(self._engine)
         self._verdicts: list[Verdict] | None = None
         self._fingerprinting = asyncio.Lock()
@@ -37,7 +38,7 @@ class ContainerdDriver:
     async def fingerprint(self) -> list[RuntimeInfo]:
         """Discover candidates and verify each one by running a canary; raises EngineUnavailable."""
         async with self._fingerprinting:
-            self._verdicts = await fingerprint(self._engine)
+            self._verdicts = await self._verifier.verify()
         return [verdict.info for verdict in self._verdicts]
 
     async def list(self) -> list[Handle]:
@@ -54,12 +55,13 @@ class ContainerdDriver:
         What runs already is returned as it is; a stopped leftover is replaced. Raises DriverError or one of its kinds.
         """
         async with self._lock(workload.id):
-            if (running := await self._running(workload.id)) is not None:
-                return running
+            if (found := await self._found(workload.id)) is not None and found.state == "running":
+                return found
             candidate = await self._candidate(workload.runtime)
             await self._engine.prepare()
             image = await self._engine.images.ensure(workload.spec.image, progress)
-            await self._engine.destroy(workload.id)
+            if found is not None:
+                await self._engine.destroy(workload.id)
             started = await self._engine.start(_job(workload, candidate, image))
             self._watch.runs(workload.id, started.pid)
             return Handle(
@@ -112,13 +114,12 @@ class ContainerdDriver:
     def _lock(self, id: str) -> asyncio.Lock:
         return self._alone.setdefault(id, asyncio.Lock())
 
-    async def _running(self, id: str) -> Handle | None:
-        """The workload when it runs already."""
-        task = await self._engine.tasks.get(id)
-        if task is None or task.status in (process_pb2.STOPPED, process_pb2.CREATED):
+    async def _found(self, id: str) -> Handle | None:
+        """The workload as containerd has it."""
+        container, task = await asyncio.gather(self._engine.containers.get(id), self._engine.tasks.get(id))
+        if container is None:
             return None
-        container = await self._engine.containers.get(id)
-        if container is None or MICROSERVICE not in container.labels:
+        if MICROSERVICE not in container.labels:
             raise DriverError(f"containerd has a container {id} that is not ours")
         addresses = await self._engine.network.addresses()
         return self._told(_handle(container, task, addresses.get(id, "")), task)

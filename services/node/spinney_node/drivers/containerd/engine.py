@@ -151,7 +151,7 @@ class Engine:
         binds = await asyncio.to_thread(_files, folder)
         async with fresh_netns() as netns, _meanwhile(self._attach(job, netns, folder)) as attaching:
             mounts = await self.containers.prepare_snapshot(job.id, job.image.snapshot)
-            if not job.candidate.like_runc:  # it looks at the network's interfaces when it creates the container
+            if not job.candidate.plain_processes:  # it looks at the network's interfaces when it creates the container
                 await attaching
             created_at = await self._record(job, netns, binds)
             pid = await self.tasks.create(job.id, mounts, str(folder / "log"))

@@ -75,7 +75,8 @@ class Images:
         self._api, self._plain = api, settings.plain_http
         self._content = Content(api)
         self._unpacker = Unpacker(api, self._content, settings.snapshotter)
-        self._arch = _GOARCH.get(platform.machine(), platform.machine())
+        self.arch = _GOARCH.get(platform.machine(), platform.machine())
+        """This machine's processor as images name it (GOARCH)."""
         self._busy = WeakValueDictionary[str, asyncio.Lock]()
 
     async def ensure(self, ref: str, progress: Progress) -> Image:
@@ -128,10 +129,10 @@ class Images:
         found = await self._api.call("images.v1.Images/Get", request, images_pb2.GetImageResponse)
         digest, media_type = found.image.target.digest, found.image.target.media_type
         if media_type in INDEX_TYPES:
-            digest = choose(read(await self._content.read(digest), Index, name), self._arch, name).digest
+            digest = choose(read(await self._content.read(digest), Index, name), self.arch, name).digest
         manifest = check_manifest(read(await self._content.read(digest), Manifest, name), name)
         config = read(await self._content.read(manifest.config.digest), Config, f"the config of {name}")
-        chain = chain_ids(check_config(config, manifest, self._arch, name).rootfs.diff_ids)
+        chain = chain_ids(check_config(config, manifest, self.arch, name).rootfs.diff_ids)
         if chain and not await self._unpacker.has(chain[-1]):
             async with self._content.lease() as lease:
                 await self._unpacker.unpack(name, manifest, config.rootfs.diff_ids, lease)
@@ -144,7 +145,7 @@ class Images:
         async with self._content.lease() as lease:
             target, data = await source.manifest(version)
             if target.media_type in INDEX_TYPES or (not target.media_type and b'"manifests"' in data):
-                chosen = choose(read(data, Index, name), self._arch, name)
+                chosen = choose(read(data, Index, name), self.arch, name)
                 _, inner = await source.manifest(chosen.digest)
                 await self._content.write_bytes(target, data, index_labels(chosen), lease)
             else:
@@ -153,7 +154,7 @@ class Images:
             await self._layers(name, source, manifest, lease, progress)
             await self._content.write_bytes(chosen, inner, manifest_labels(manifest), lease)
             config = read(await self._content.read(manifest.config.digest), Config, f"the config of {name}")
-            check_config(config, manifest, self._arch, name)
+            check_config(config, manifest, self.arch, name)
             progress(f"unpacking {name}")
             await self._unpacker.unpack(name, manifest, config.rootfs.diff_ids, lease)
             await self._name(name, target)

@@ -5,6 +5,7 @@ A name that is not here is taken for an ordinary OCI binary; whether it works is
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -26,7 +27,7 @@ class Known(Struct, frozen=True):
     @property
     def own_kernel(self) -> bool:
         """A program inside must see another kernel than the host's."""
-        return self.kind in ("sandbox", "microvm")
+        return self.kind != "container"
 
 
 _VM: Final = "virtual machine"
@@ -52,11 +53,14 @@ OCI_BINARIES: Final = ("runc", "crun", "youki", "runsc", "runu", "runnc", "railc
 """Looked for on the search path; each is driven by the runc shim unless its own shim is there."""
 
 
-def known(name: str) -> Known:
-    """What is known of a runtime; `kata-qemu` and its like are Kata with another hypervisor."""
-    if name.startswith("kata-"):
-        return _KATA
-    return KNOWN.get(name, Known())
+def known(name: str, binary: str = "", runtime_type: str = "") -> Known:
+    """What is known of a runtime by its name, or else by its binary's (for an alias), or else by its shim's type."""
+    for word in (name, Path(binary).name, *runtime_type.split(".")[2:-1]):
+        if word.startswith("kata-"):  # kata-qemu and its like are Kata with another hypervisor
+            return _KATA
+        if word in KNOWN:
+            return KNOWN[word]
+    return Known()
 
 
 def shim_binary(runtime_type: str) -> str:

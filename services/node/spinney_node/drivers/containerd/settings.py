@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from .. import DriverError
+from .discovery import RuntimeSetting, usable_name
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,16 +31,25 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cni_dir: str = "/usr/lib/cni"
     config_path: str = "/etc/containerd/config.toml"
     """containerd's own configuration: read, never written, to learn which runtimes it names."""
+    search_path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/kata/bin"
+    """Where runtimes and shims are looked for; should be what containerd itself has as its PATH."""
+    runtimes: dict[str, RuntimeSetting] = {}
+    """Runtimes that neither containerd's configuration nor the search path shows, or shows wrongly."""
 
     def __post_init__(self) -> None:
         network = ipaddress.ip_network(self.subnet)
         if network.version != 4 or network.prefixlen > 29:
             raise ValueError(f"subnet {self.subnet}: an IPv4 network of /29 or larger is needed")
-        if not 1 <= len(self.bridge) <= 15:
-            raise ValueError(f"bridge {self.bridge!r}: 1 to 15 characters are allowed")
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", self.bridge):
+            raise ValueError(f"bridge {self.bridge!r}: 1 to 15 letters, digits, '_', '.' and '-' are allowed")
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", self.namespace):
+            raise ValueError(f"namespace {self.namespace!r}: 1 to 40 letters, digits, '_', '.' and '-' are allowed")
         for name in ("socket", "state_dir", "run_dir", "cni_dir"):
             if not Path(getattr(self, name)).is_absolute():
                 raise ValueError(f"{name} {getattr(self, name)!r}: an absolute path is needed")
+        for name in self.runtimes:
+            if not usable_name(name):
+                raise ValueError(f"runtimes.{name}: not a name for a runtime (letters, digits, '_', '.', '-')")
 
 
 def parse(raw: dict[str, Any]) -> Settings:
