@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import tarfile
 import tempfile
 import uuid
@@ -28,6 +27,7 @@ from spinney.stack.registry import Registry
 from spinney_node.drivers import Workload
 from spinney_node.drivers.containerd.candidates import Candidate
 from spinney_node.drivers.containerd.engine import Engine
+from spinney_node.drivers.containerd.process import run
 from spinney_node.drivers.containerd.settings import parse
 from spinney_shared.model import MicroserviceSpec, Resources
 
@@ -170,8 +170,8 @@ async def clean(settings: dict[str, Any]) -> None:
     for container in await engine.containers.list():
         await engine.destroy(container.id)
     await engine.close()
-    subprocess.run(["ip", "link", "del", settings["bridge"]], capture_output=True, check=False)
-    subprocess.run(["nft", "delete", "table", "ip", f"spinney_{settings['bridge']}"], capture_output=True, check=False)
+    await run(["ip", "link", "del", settings["bridge"]])
+    await run(["nft", "delete", "table", "ip", f"spinney_{settings['bridge']}"])
     shutil.rmtree(Path(settings["run_dir"]).parent, ignore_errors=True)
 
 

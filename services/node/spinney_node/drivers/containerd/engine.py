@@ -32,6 +32,7 @@ from .tasks import Tasks
 T = TypeVar("T")
 
 _RUN_ONCE_OUTPUT: Final = 64 * 1024
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,75}")
 _HOSTS: Final = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 _RESOLVER: Final = "/etc/resolv.conf"
 
@@ -118,6 +119,7 @@ class Engine:
                 await self.start(job)
                 start_ms = (time.monotonic() - before) * 1000
                 code = await self.tasks.wait(id, deadline_s)
+                await self.tasks.delete(id)  # only then has its shim written down all that it printed
             return RunResult(code, await self.logs(id, _RUN_ONCE_OUTPUT), start_ms)
         except (TimeoutError, TookTooLong) as e:
             raise DriverError(f"{candidate.name} did not run {image} to its end within {deadline_s:g} s") from e
@@ -136,18 +138,18 @@ class Engine:
         await self.containers.delete(id)
         await self.containers.remove_snapshot(id)
         await self.network.detach(id)
-        await asyncio.to_thread(shutil.rmtree, self._folders / id, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._folder(id), ignore_errors=True)
 
     async def logs(self, id: str, tail_bytes: int) -> bytes:
         """The end of what the container printed; empty when there is nothing."""
-        return await asyncio.to_thread(tail, self._folders / id / "log", tail_bytes)
+        return await asyncio.to_thread(tail, self._folder(id) / "log", tail_bytes)
 
     async def close(self) -> None:
         """Let go of containerd."""
         await self.api.close()
 
     async def _start(self, job: Job) -> Started:
-        folder = self._folders / job.id
+        folder = self._folder(job.id)
         binds = await asyncio.to_thread(_files, folder)
         async with fresh_netns() as netns, _meanwhile(self._attach(job, netns, folder)) as attaching:
             mounts = await self.containers.prepare_snapshot(job.id, job.image.snapshot)
@@ -158,6 +160,11 @@ class Engine:
             address = await attaching
             await self.tasks.start(job.id)
         return Started(pid, address, created_at)
+
+    def _folder(self, id: str) -> Path:
+        if not _ID.fullmatch(id):
+            raise DriverError(f"{id[:80]!r} is no container id")
+        return self._folders / id
 
     async def _attach(self, job: Job, netns: str, folder: Path) -> str:
         address = await self.network.attach(job.id, netns, job.ports)

@@ -15,6 +15,9 @@ _WRAPPINGS: Final = re.compile(
 )
 """Every layer between the runtime and us adds one of these."""
 
+_PASSING: Final = ((re.compile(r"/proc/\d+/"), "/proc/PID/"), (re.compile(r"canary-[0-9a-f]{12}"), "canary"))
+"""What is different on every run: the same cause must give the same reason, on all nodes and every time."""
+
 _LOG_LINE: Final = re.compile(r'time="[^"]*" level=\w+ msg="?')
 
 _HINTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
@@ -49,7 +52,7 @@ _HINTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
             r"systemd|dbus",
             "this machine's init is not systemd, or it cannot be reached: turn SystemdCgroup off for this runtime",
         ),
-        (r"did not end within", "the runtime hangs here: look at its own log, and whether it needs KVM"),
+        (r"to its end within", "the runtime hangs here: look at its own log, and whether it needs KVM"),
     )
 )
 
@@ -58,6 +61,8 @@ def reason_of(words: str) -> str:
     """The runtime's own words without the layers around them, on one line, shortened in the middle."""
     bare = _LOG_LINE.sub("", _WRAPPINGS.sub("", " ".join(words.split())))
     bare = bare.removesuffix(": unknown").strip(' "') or words.strip() or "it failed without a word"
+    for pattern, word in _PASSING:
+        bare = pattern.sub(word, bare)
     if len(bare) <= LONGEST_REASON:
         return bare
     half = (LONGEST_REASON - 3) // 2

@@ -89,6 +89,8 @@ class Network:
 
     async def detach(self, id: str) -> None:
         """Take back address and ports; fine when there are none."""
+        if id not in await self.addresses():  # the address is taken first and given back last
+            return
         await cni.call(self._plugins, "DEL", cni.portmap_conf(self._bridge, ()), id, "")
         await cni.call(self._plugins, "DEL", self._conf, id, "")
 

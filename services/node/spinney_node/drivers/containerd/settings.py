@@ -40,9 +40,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         network = ipaddress.ip_network(self.subnet)
         if network.version != 4 or network.prefixlen > 29:
             raise ValueError(f"subnet {self.subnet}: an IPv4 network of /29 or larger is needed")
-        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", self.bridge):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", self.bridge):
             raise ValueError(f"bridge {self.bridge!r}: 1 to 15 letters, digits, '_', '.' and '-' are allowed")
-        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", self.namespace):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", self.namespace):
             raise ValueError(f"namespace {self.namespace!r}: 1 to 40 letters, digits, '_', '.' and '-' are allowed")
         for name in ("socket", "state_dir", "run_dir", "cni_dir"):
             if not Path(getattr(self, name)).is_absolute():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from .. import DriverError
+from .. import DriverError, EngineUnavailable
 from .api import Api, NotThere, TookTooLong, WrongState
 from .pb import process_pb2, tasks_pb2, types_pb2
 
@@ -67,7 +68,7 @@ class Tasks:
                     await self._kill(id, signal.SIGTERM)
                     await self.wait(id, grace_s)
                     return
-            await self._kill(id, signal.SIGKILL)
+            await self._force(id, task.pid)
             try:
                 await self.wait(id, KILLED_WITHIN_S)
             except TookTooLong as e:
@@ -78,6 +79,18 @@ class Tasks:
         with suppress(NotThere):
             request = tasks_pb2.DeleteTaskRequest(container_id=id)
             await self._api.call("tasks.v1.Tasks/Delete", request, tasks_pb2.DeleteResponse)
+
+    async def _force(self, id: str, pid: int) -> None:
+        """SIGKILL, by the runtime or past it: gVisor, when its own start failed, refuses to signal what it created."""
+        try:
+            await self._kill(id, signal.SIGKILL)
+        except EngineUnavailable:
+            raise
+        except DriverError:
+            if pid <= 1:
+                raise
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     async def _kill(self, id: str, number: signal.Signals) -> None:
         everyone = number is signal.SIGKILL

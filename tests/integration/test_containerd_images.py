@@ -1,0 +1,237 @@
+"""Images: pulled from a real registry once and whole, or not at all."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+from spinney.stack.registry import Registry
+from spinney_node.drivers import ImageUnavailable
+from spinney_node.drivers.containerd.content import Content
+from spinney_node.drivers.containerd.engine import Engine
+from spinney_node.drivers.containerd.pb import content_pb2, images_pb2, leases_pb2, snapshots_pb2
+
+from tests.integration.engine_fixtures import ARCH, INDEX, MANIFEST, OciImage, digest, image, index, tar
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def tiny(text: str, layers: int = 1) -> OciImage:
+    return image([tar({f"file{n}": text.encode()}) for n in range(layers)], {"Cmd": ["/x"], "Env": [f"TEXT={text}"]})
+
+
+async def left_behind(engine: Engine) -> list[str]:
+    """Images, blobs, leases and snapshots of the engine's namespace."""
+    api, snapshots = engine.api, snapshots_pb2.ListSnapshotsRequest(snapshotter=engine.settings.snapshotter)
+    images = await api.call("images.v1.Images/List", images_pb2.ListImagesRequest(), images_pb2.ListImagesResponse)
+    leases = await api.call("leases.v1.Leases/List", leases_pb2.ListRequest(), leases_pb2.ListResponse)
+    found = [*(i.name for i in images.images), *(lease.id for lease in leases.leases)]
+    async for page in api.stream("snapshots.v1.Snapshots/List", snapshots, snapshots_pb2.ListSnapshotsResponse):
+        found += [info.name for info in page.info]
+    async for page in api.stream("content.v1.Content/List", content_pb2.InfoRequest(), content_pb2.InfoResponse):
+        found.append(page.info.digest)
+    return found
+
+
+async def test_an_image_is_pulled_unpacked_and_read(engine: Engine, registry: Registry) -> None:
+    ref, words = tiny("a", layers=3).push(registry.address, "images/a"), list[str]()
+    await engine.api.connect()
+    found = await engine.images.ensure(ref, words.append)
+    assert (found.name, found.defaults.cmd, found.defaults.env) == (ref, ["/x"], ["TEXT=a"])
+    assert words[0] == f"pulling {ref}"
+    assert f"pulling {ref}, 4 of 4 parts" in words
+    mounts = await engine.containers.prepare_snapshot("probe", found.snapshot)
+    assert any("lowerdir" in option and option.count(":") == 2 for option in mounts[0].options)
+    await engine.containers.remove_snapshot("probe")
+
+
+async def test_what_is_there_is_not_pulled_again(engine: Engine, registry: Registry) -> None:
+    ref, words = tiny("b").push(registry.address, "images/b"), list[str]()
+    await engine.api.connect()
+    first = await engine.images.ensure(ref, silent)
+    tiny("other").push(registry.address, "images/b")
+    assert await engine.images.ensure(ref, words.append) == first
+    assert words == []
+
+
+async def test_two_at_once_pull_once(engine: Engine, registry: Registry) -> None:
+    ref, words = tiny("c", layers=2).push(registry.address, "images/c"), list[str]()
+    await engine.api.connect()
+    first, second = await asyncio.gather(*(engine.images.ensure(ref, words.append) for _ in range(2)))
+    assert first == second
+    assert words.count(f"pulling {ref}") == 1
+
+
+async def test_the_manifest_of_this_machine_is_taken_from_an_index(engine: Engine, registry: Registry) -> None:
+    many = index({"riscv64": tiny("far"), ARCH: tiny("here")})
+    ref = many.push(registry.address, "images/many")
+    await engine.api.connect()
+    assert (await engine.images.ensure(ref, silent)).defaults.env == ["TEXT=here"]
+    by_digest = f"{registry.address}/images/many@{many.digest}"
+    assert (await engine.images.ensure(by_digest, silent)).defaults.env == ["TEXT=here"]
+
+
+async def test_an_index_without_this_machine_says_what_it_has(engine: Engine, registry: Registry) -> None:
+    ref = index({"riscv64": tiny("far")}).push(registry.address, "images/far")
+    await engine.api.connect()
+    with pytest.raises(ImageUnavailable, match=f"not built for linux/{ARCH}; it has linux/riscv64"):
+        await engine.images.ensure(ref, silent)
+    assert await left_behind(engine) == []
+
+
+async def test_the_collector_leaves_a_pulled_image_alone(engine: Engine, registry: Registry) -> None:
+    ref = index({ARCH: tiny("keep", layers=2)}).push(registry.address, "images/keep")
+    await engine.api.connect()
+    first = await engine.images.ensure(ref, silent)
+    async with Content(engine.api).lease():
+        pass  # its end is when the collector runs
+    with pytest.raises(RuntimeError):  # and the end of a failed one waits for the collector
+        async with Content(engine.api).lease():
+            raise RuntimeError
+    words = list[str]()
+    assert await engine.images.ensure(ref, words.append) == first
+    assert words == []
+
+
+async def test_an_image_in_memory_is_imported_and_forgotten(engine: Engine) -> None:
+    made = tiny("memory")
+    await engine.api.connect()
+    await engine.images.import_image("spinney.local/canary:1", made.blobs, made.digest)
+    await engine.images.import_image("spinney.local/canary:1", made.blobs, made.digest)
+    assert (await engine.images.ensure("spinney.local/canary:1", silent)).defaults.env == ["TEXT=memory"]
+    newer = tiny("newer")
+    await engine.images.import_image("spinney.local/canary:1", newer.blobs, newer.digest)
+    assert (await engine.images.ensure("spinney.local/canary:1", silent)).defaults.env == ["TEXT=newer"]
+    await engine.images.remove("spinney.local/canary:1")
+    await engine.images.remove("spinney.local/canary:1")
+
+
+@pytest.mark.parametrize("harm", ["absent", "changed"])
+async def test_a_damaged_image_in_memory_leaves_nothing(engine: Engine, harm: str) -> None:
+    made = tiny(harm, layers=2)
+    victim = next(d for d, blob in made.blobs.items() if blob[:2] == b"\x1f\x8b")
+    blobs = {d: blob for d, blob in made.blobs.items() if d != victim}
+    if harm == "changed":
+        blobs[victim] = b"something else"
+    await engine.api.connect()
+    with pytest.raises(ImageUnavailable, match=victim):
+        await engine.images.import_image("spinney.local/bad:1", blobs, made.digest)
+    assert await left_behind(engine) == []
+
+
+async def test_a_layer_that_is_not_what_the_config_says_is_refused(engine: Engine) -> None:
+    made, packed = tiny("lie"), gzip.compress(tar({"file0": b"truth"}), mtime=0)
+    document = json.loads(made.top)
+    document["layers"][0].update(digest=digest(packed), size=len(packed))
+    top = json.dumps(document).encode()
+    await engine.api.connect()
+    with pytest.raises(ImageUnavailable, match="damaged"):
+        blobs = {**made.blobs, digest(packed): packed, digest(top): top}
+        await engine.images.import_image("spinney.local/lie:1", blobs, digest(top))
+    assert await left_behind(engine) == []
+
+
+class Liar(BaseHTTPRequestHandler):
+    """A registry that does not do what it should; `answers` by path: status, headers, body."""
+
+    answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
+
+    def do_GET(self) -> None:
+        status, headers, body = self.answers.get(self.path, (404, {}, b""))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def liar() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+    Liar.answers = {}
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def serve(made: OciImage, name: str = "x") -> dict[str, tuple[int, dict[str, str], bytes]]:
+    blobs = {f"/v2/{name}/blobs/{d}": (200, {}, blob) for d, blob in made.blobs.items()}
+    return {**blobs, f"/v2/{name}/manifests/1": (200, {"Content-Type": made.media_type}, made.top)}
+
+
+async def refused(engine: Engine, ref: str) -> str:
+    await engine.api.connect()
+    with pytest.raises(ImageUnavailable) as e:
+        await engine.images.ensure(ref, silent)
+    assert await left_behind(engine) == []
+    assert ref.split("@")[0] in str(e.value) or "sha256:" in str(e.value)
+    return str(e.value)
+
+
+async def test_redirects_are_followed_but_not_for_ever(engine: Engine, liar: str) -> None:
+    made = tiny("redirect")
+    Liar.answers = serve(made, "real")
+    for path in list(Liar.answers):
+        Liar.answers[path.replace("/real/", "/x/")] = (307, {"Location": path}, b"")
+    await engine.api.connect()
+    assert (await engine.images.ensure(f"{liar}/x:1", silent)).defaults.env == ["TEXT=redirect"]
+    Liar.answers = {"/v2/y/manifests/1": (302, {"Location": "/v2/y/manifests/1"}, b"")}
+    with pytest.raises(ImageUnavailable, match="redirects"):
+        await engine.images.ensure(f"{liar}/y:1", silent)
+    Liar.answers = {"/v2/z/manifests/1": (302, {"Location": "file:///etc/shadow"}, b"")}
+    with pytest.raises(ImageUnavailable, match="not secure"):
+        await engine.images.ensure(f"{liar}/z:1", silent)
+
+
+@pytest.mark.parametrize("harm", ["shorter", "longer", "other", "missing"])
+async def test_a_blob_that_is_not_what_was_promised_leaves_nothing(engine: Engine, liar: str, harm: str) -> None:
+    made = tiny(f"blob {harm}")
+    Liar.answers = serve(made)
+    path = next(p for p, (_, _, body) in Liar.answers.items() if body[:2] == b"\x1f\x8b")
+    body = Liar.answers[path][2]
+    Liar.answers[path] = {
+        "shorter": (200, {"Content-Length": str(len(body))}, body[:-3]),
+        "longer": (200, {}, body + b"more"),
+        "other": (200, {}, bytes(len(body))),
+        "missing": (404, {}, b""),
+    }[harm]
+    await refused(engine, f"{liar}/x:1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((401, {"WWW-Authenticate": 'Bearer realm="https://x"'}, b""), "login"),
+        ((403, {}, b""), "allow"),
+        ((404, {}, b""), "does not have it"),
+        ((500, {}, b""), "answered 500"),
+        ((200, {"Content-Type": MANIFEST}, b"<html>"), "cannot be read"),
+        ((200, {"Content-Type": INDEX}, b"{}"), "cannot be read"),
+        ((200, {"Content-Type": MANIFEST}, b" " * (5 << 20)), "larger than"),
+    ],
+)
+async def test_a_registry_that_refuses_or_talks_nonsense(
+    engine: Engine, liar: str, answer: tuple[int, dict[str, str], bytes], words: str
+) -> None:
+    Liar.answers = {"/v2/x/manifests/1": answer}
+    assert words in await refused(engine, f"{liar}/x:1")
+
+
+async def test_another_manifest_than_the_digest_asked_for_is_refused(engine: Engine, liar: str) -> None:
+    made = tiny("swap")
+    wanted = "sha256:" + "0" * 64
+    Liar.answers = {f"/v2/x/manifests/{wanted}": (200, {"Content-Type": MANIFEST}, made.top)}
+    assert "another manifest" in await refused(engine, f"{liar}/x@{wanted}")
+
+
+async def test_a_registry_that_is_not_there(engine: Engine, liar: str) -> None:
+    assert "cannot be reached" in await refused(engine, "127.0.0.1:1/x:1")
