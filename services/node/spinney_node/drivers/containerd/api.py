@@ -51,6 +51,9 @@ class TookTooLong(DriverError):
     """containerd did not answer within the time allowed."""
 
 
+_SAME_ON_THEIR_SIDE: Final = "context deadline exceeded"
+"""When containerd notices the deadline before we do, it says so under the code UNKNOWN."""
+
 _KINDS: Final[dict[grpc.StatusCode, type[DriverError]]] = {
     grpc.StatusCode.NOT_FOUND: NotThere,
     grpc.StatusCode.ALREADY_EXISTS: AlreadyThere,
@@ -147,7 +150,7 @@ class Api:
         code, words = error.code(), error.details() or error.code().name
         if code is grpc.StatusCode.UNAVAILABLE:
             raise EngineUnavailable(f"containerd at {self.socket} does not answer: {words}") from error
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED or words.startswith(_SAME_ON_THEIR_SIDE):
             raise TookTooLong(f"containerd did not finish {method} in time") from error
         raise _KINDS.get(code, DriverError)(words) from error
 
