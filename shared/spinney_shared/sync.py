@@ -224,7 +224,7 @@ class Owner:
         if base is not None and base >= peer.revision and not asks:
             return []
         after = -1 if base is None else base
-        keys = wanted(member) if full else [at for at, revision in peer.changed.items() if revision > after]
+        keys = sorted(wanted(member) if full else (at for at, revision in peer.changed.items() if revision > after))
         put, remove = grouped(keys, lambda at: spec(member, at))
         if asks or full:
             peer.asked_at = now
@@ -387,7 +387,7 @@ class Member:
         """
         if not self.due and now - self.reported_at < every_s:
             return []
-        keys = known() if self.full_due else self.news
+        keys = sorted(known() if self.full_due else self.news)
         seen = [o for at in keys if (o := observe(at)) is not None]
         chunks = [seen[i : i + OBSERVATIONS_PER_PART] for i in range(0, len(seen), OBSERVATIONS_PER_PART)]
         chunks += [[]] * (max(least, 1) - len(chunks))

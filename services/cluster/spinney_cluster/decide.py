@@ -36,6 +36,9 @@ def decide(state: State, message: Message, now: Now) -> Decision:
         case Connected():
             state.connected, state.announced = True, False
             state.owner.silent_since(now.mono)  # we were away: nobody else's silence counts
+            for node in state.nodes:
+                if not state.owner.peer(node).online and state.live_of(node).offline_since is None:
+                    state.live_of(node).offline_since = now.mono
             state.member.reconnected()
         case Disconnected():
             state.connected = False
@@ -76,6 +79,8 @@ def _received(state: State, received: Received, now: Now) -> list[Send]:
 
 def _desired(state: State, desired: Desired) -> None:
     applied = state.member.on_desired(desired)
+    if desired.need_report and desired.session == state.member.session:
+        state.announced = False  # whoever misses reports may have missed this too
     if applied is None:
         return
     state.cause = desired.id
@@ -163,6 +168,8 @@ def _report(state: State, node: str, report: Report, now: Now) -> None:
         return
     state.cause = report.id
     live = state.live_of(node)
+    if node not in state.nodes or state.nodes[node].session != report.session:
+        state.owner.peer(node).need_report = True  # its announcement got lost
     if report.usage is not None and report.usage != live.usage:
         live.usage = report.usage
         state.news_nodes.add(node)
@@ -202,7 +209,7 @@ def _completed(state: State, node: str, listed: frozenset[InstanceKey]) -> None:
     live.strangers = {at for at in listed if at not in wanted}
     for at in [at for at in live.leaving if at not in listed and state.owner.knows(node, at)]:
         _gone(state, node, at)
-    for at in [at for at in wanted if at not in listed and state.owner.knows(node, at)]:
+    for at in [at for at in sorted(wanted) if at not in listed and state.owner.knows(node, at)]:
         state.owner.touch(node, at)
     live.confirmed = True
     state.place_due = True

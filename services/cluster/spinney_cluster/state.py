@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from typing import ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 from spinney_shared import lifecycle
 from spinney_shared.deciding import IdSource
 from spinney_shared.messages import ClusterSummary, NodeSummary, Observation, Usage
 from spinney_shared.model import InstanceKey, Location, MicroserviceSpec, NodeInfo, Resources
 from spinney_shared.store import Change, Drop, Put, Record
-from spinney_shared.sync import Member, Owner
+from spinney_shared.sync import Member, Owner, session_id
 
 
 class Specification(Record, frozen=True):
@@ -201,6 +203,8 @@ class State:
     def _place(self, at: InstanceKey, old: Instance | None, new: Instance | None) -> None:
         """Keep `by_node`, `reserved` and what the nodes are to be told in step with an instance's move."""
         before, after = wanted_of(old), wanted_of(new)
+        if old is None and new and new.removing and new.node:  # from the store: it was on its way out
+            self.live_of(new.node).leaving[at] = self.spec_of(new).resources
         if before == after:
             return
         if old and before:
@@ -258,3 +262,14 @@ def wanted_of(instance: Instance | None) -> tuple[str, int] | None:
     if instance is None or instance.removing or not instance.node:
         return None
     return instance.node, instance.generation
+
+
+def begin(name: str, records: Iterable[Record], rng: random.Random) -> State:
+    """The state a new process starts with: what the store had, in a new epoch and session."""
+    state = State(name, IdSource(rng))
+    state.load(records)
+    meta = replace(state.meta, identity=state.meta.identity or state.ids(), epoch=state.meta.epoch + 1)
+    state.put(meta)
+    state.owner.epoch = meta.epoch
+    state.member = Member(session_id(meta.epoch, state.ids()[:8]), meta.up_epoch, meta.up_revision)
+    return state

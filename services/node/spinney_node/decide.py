@@ -148,14 +148,16 @@ def _received(state: State, received: Received, now: Now, decision: Decision) ->
 
 def _desired(state: State, desired: Desired, now: Now, decision: Decision) -> None:
     applied = state.member.on_desired(desired)
+    if desired.need_report and desired.session == state.member.session:
+        state.announced = None  # whoever misses reports may have missed this too
     if applied is None:
         return
     state.cause = desired.id
-    touched: set[InstanceKey] = set()
+    touched: dict[InstanceKey, None] = {}  # a set that keeps its order
     for item in applied.put:
         for number in item.numbers:
             at = InstanceKey(item.spec.id, number)
-            touched.add(at)
+            touched[at] = None
             before = state.wanted.get(at)
             if before is None or before.spec != item.spec:
                 state.put(Wanted(number=number, spec=item.spec))
@@ -170,7 +172,7 @@ def _desired(state: State, desired: Desired, now: Now, decision: Decision) -> No
         if at not in state.copies:
             state.gone[at] = record.spec.generation if record else 0
             state.member.note(at)
-        touched.add(at)
+        touched[at] = None
     meta = state.meta
     state.put(Meta(meta.node, meta.machine, meta.starts, state.member.epoch, state.member.revision))
     for at in touched:

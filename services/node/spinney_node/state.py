@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 from spinney_shared.deciding import IdSource
 from spinney_shared.lifecycle import NODE_SCHEDULED
 from spinney_shared.messages import Usage
 from spinney_shared.model import InstanceKey, MicroserviceSpec, NodeInfo, RuntimeInfo
 from spinney_shared.store import Change, Drop, Put, Record
-from spinney_shared.sync import Member
+from spinney_shared.sync import Member, session_id
 
 
 class Wanted(Record, frozen=True):
@@ -152,3 +153,22 @@ class State:
     def runtimes(self) -> tuple[RuntimeInfo, ...]:
         """Of all drivers, in the order of their names."""
         return tuple(runtime for name in sorted(self.drivers) for runtime in self.drivers[name].runtimes)
+
+
+def begin(
+    info: NodeInfo, cluster: str, drivers: Iterable[str], records: Iterable[Record], rng: random.Random, machine: str
+) -> State:
+    """The state a new process starts with: what the disk had, in a new session.
+
+    A disk that comes from another machine keeps nothing: its id belongs to the machine it was copied from.
+    """
+    state = State(info, cluster, drivers, rng)
+    state.load(records)
+    if state.meta.machine != machine:
+        for wanted in list(state.wanted.values()):
+            state.drop(wanted)
+        state.meta = Meta(node=state.ids(), machine=machine)
+    meta = replace(state.meta, starts=state.meta.starts + 1)
+    state.put(meta)
+    state.member = Member(session_id(meta.starts, state.ids()[:8]), meta.epoch, meta.revision)
+    return state

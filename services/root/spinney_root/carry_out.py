@@ -91,7 +91,7 @@ def _deploy(state: State, command: c.Deploy, cause: str, now: Now) -> list[Appli
             id = taken[command.user, new.name, new.namespace]
             raise Refused(
                 f"$.applications[{index}].application_name",
-                f"application {new.name!r} in namespace {new.namespace!r} is there already (id {id}); undeploy it first",
+                f"{new.name!r} in namespace {new.namespace!r} is there already (id {id}); undeploy it first",
             )
     made: list[Application | Microservice] = []
     for new in command.applications:
@@ -103,9 +103,8 @@ def _deploy(state: State, command: c.Deploy, cause: str, now: Now) -> list[Appli
 
 
 def _check_names(state: State, application: Application, news: Iterable[c.NewMicroservice]) -> None:
-    there = {
-        (m.name, m.namespace) for id in state.by_application.get(application.id, ()) for m in [state.microservices[id]]
-    }
+    microservices = (state.microservices[id] for id in state.by_application.get(application.id, ()))
+    there = {(m.name, m.namespace) for m in microservices}
     for index, new in enumerate(news):
         if (new.name, new.namespace) in there:
             raise Refused(f"$.microservices[{index}].microservice_name", f"{new.name!r} is there already; update it")

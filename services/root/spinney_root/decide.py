@@ -124,6 +124,8 @@ def _report(state: State, cluster: str, report: Report, now: Now) -> None:
     if seen.stale:
         return
     known = state.clusters.get(cluster)
+    if known is None or known.announce.session != report.session:
+        state.owner.peer(cluster).need_report = True  # its announcement got lost
     if known and report.summary is not None and report.summary != known.summary:
         state.put(replace(known, summary=report.summary))
         state.place_due = True
@@ -156,9 +158,9 @@ def _observed(state: State, cluster: str, seen: Observation, cause: str) -> None
 def _completed(state: State, cluster: str, listed: frozenset[InstanceKey]) -> None:
     """A full report has told everything that the cluster has."""
     gone = [at for at in state.removing.get(cluster, set()) if at not in listed and state.owner.knows(cluster, at)]
-    for at in gone:
+    for at in sorted(gone):
         drop_instance(state, state.instances[at])
-    for at in state.by_cluster.get(cluster, set()):
+    for at in sorted(state.by_cluster.get(cluster, set())):
         if at not in listed and state.owner.knows(cluster, at):
             state.owner.touch(cluster, at)
 

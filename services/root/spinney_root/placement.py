@@ -94,9 +94,10 @@ def _lack(spec: MicroserviceSpec, cluster: Candidate) -> str:
     have = ", ".join(
         f"{r.name} ({r.verified})" for r in summary.runtimes if r.verified and r.name not in ("container", spec.runtime)
     )
-    reasons = "; ".join(f"{n}×: {reason}" for reason, n in runtime.reasons.items()) if runtime else ""
+    reasons = "; ".join(f"{n} with: {reason}" for reason, n in runtime.reasons.items()) if runtime else ""
     why = f"failed verification ({reasons})" if reasons else "not found"
-    return f"cluster {cluster.name}: no node of {nodes} has verified {spec.runtime}, {why}; verified there: {have or 'none'}"
+    lack = f"cluster {cluster.name}: no node of {nodes} has verified {spec.runtime}"
+    return f"{lack}, {why}; verified there: {have or 'none'}"
 
 
 def _free(spec: MicroserviceSpec, cluster: Candidate) -> Resources:

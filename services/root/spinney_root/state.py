@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -285,3 +286,16 @@ class State:
 def wanted_of(instance: Instance) -> tuple[str, int] | None:
     """Which cluster should run which generation of it, or None when none should."""
     return (instance.cluster, instance.generation) if instance.cluster and not instance.removing else None
+
+
+def begin(records: Iterable[Record], rng: random.Random, new_secret: str) -> State:
+    """The state a new process starts with: what the store had, in a new epoch.
+
+    `new_secret` signs login tokens from now on when the store has none yet.
+    """
+    state = State(IdSource(rng))
+    state.load(records)
+    meta = Meta(epoch=state.meta.epoch + 1, token_secret=state.meta.token_secret or new_secret)
+    state.put(meta)
+    state.owner.epoch = meta.epoch
+    return state
