@@ -45,7 +45,8 @@ bench: setup  ## measure against the aims; ONLY=name for one
 lock: setup  ## pin the newest allowed versions of all Python packages, with hashes
 	@scripts/lock $(VENV)/bin/uv
 
-clean: down  ## end the stack; remove its state, the virtual environment and the caches
+clean:  ## end the stack; remove its state, the virtual environment and the caches
+	@test ! -x $(PYTHON) || $(PYTHON) -m spinney.stack down
 	rm -rf .spinney $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

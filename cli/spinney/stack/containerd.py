@@ -6,11 +6,13 @@ must not outlive a reboot. On the machine's own we use a namespace that is this 
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from .daemon import Daemon, program
+from .errors import StackError
 from .files import write_private
 from .folder import StateFolder
 from .process import ProcessId, end, find_processes
@@ -79,7 +81,9 @@ class Containerd(Daemon):
             super().start()
 
     def prepare(self) -> None:
-        """Write the configuration; make the folder for the socket."""
+        """Write the configuration; make the folder for the socket. Raises StackError for anybody but root."""
+        if os.geteuid() != 0:
+            raise StackError("containerd needs root: run this as root (or start a containerd that you may use)")
         self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = configuration(self.folder.data(self.name), self._run / "state", self.socket)
         write_private(self.config_file, text)
