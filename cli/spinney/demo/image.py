@@ -50,7 +50,7 @@ def digest(content: bytes) -> str:
 def build(busybox: bytes, machine: str) -> Image:
     """The image for a static busybox of this machine (as ``uname -m`` names it)."""
     tar = _layer(busybox)
-    layer = gzip.compress(tar, mtime=0)
+    layer = gzip.compress(tar, compresslevel=1, mtime=0)  # for the loopback: speed, not size
     config = {
         "architecture": _GOARCH.get(machine, machine),
         "os": "linux",

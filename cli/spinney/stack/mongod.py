@@ -67,7 +67,8 @@ class Mongod(PortDaemon):
             "--oplogSize": "256",
         }
         pairs = [word for pair in options.items() for word in pair]
-        return [str(self._program.program), *pairs, "--nounixsocket", "--quiet"]
+        quiet = ["--quiet", "--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+        return [str(self._program.program), *pairs, *quiet]
 
     def environment(self) -> dict[str, str]:
         """With the embedded program's own libraries, when it is that one."""
