@@ -15,6 +15,9 @@ from . import Outgoing
 KEEP_LIMIT = 10_000
 """Messages held while the broker is away: at 1 KiB each 10 MiB, minutes of events of a busy cluster."""
 
+BACKLOG_LIMIT = 100_000
+"""Messages queued for a broker that is there but slow; far more than one batch of decisions makes."""
+
 
 class Counters(Struct):
     """What went through one connection since the process started, in messages."""
@@ -38,18 +41,15 @@ class Outbox:
         return len(self._waiting)
 
     def hold(self, message: Outgoing) -> None:
-        """Queue a message whatever it is: the broker is there, only busy. Callers bound this by what they send."""
-        self._waiting.append(message)
+        """Queue a message whatever it is: the broker is there, only busy."""
+        self._append(message, BACKLOG_LIMIT)
 
     def hold_if_kept(self, message: Outgoing) -> None:
         """Queue a message while the broker is away, if it asks for that."""
         if not message.keep:
             self._counters.dropped += 1
             return
-        if len(self._waiting) >= self._limit:
-            self._waiting.popleft()
-            self._counters.dropped += 1
-        self._waiting.append(message)
+        self._append(message, self._limit)
 
     def forget_unkept(self) -> None:
         """The broker went away: drop what would be stale when it returns."""
@@ -60,3 +60,9 @@ class Outbox:
     def take(self) -> Outgoing:
         """The oldest message; raises IndexError when there is none."""
         return self._waiting.popleft()
+
+    def _append(self, message: Outgoing, limit: int) -> None:
+        if len(self._waiting) >= limit:
+            self._waiting.popleft()
+            self._counters.dropped += 1
+        self._waiting.append(message)
