@@ -174,4 +174,11 @@ def driver_settings(containerd: Containerd) -> Settings:
         "state_dir": str(folder.data("instances")),
         "run_dir": str(folder.runtime_folder / "instances"),
         "bridge": f"spn-{folder.short_id}",
+        "subnet": subnet(folder.short_id),
     }
+
+
+def subnet(short_id: str) -> str:
+    """A /22 of 10.112.0.0/13 for this stack's containers: likely another one than that of any other stack here."""
+    number = int(short_id, 16) % 512
+    return f"10.{112 + number // 64}.{number % 64 * 4}.0/22"
