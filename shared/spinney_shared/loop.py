@@ -17,7 +17,7 @@ import msgspec
 
 from .bus import Bus, Outgoing
 from .deciding import Decide, Decision, Now, Send, Settle, Tick, step
-from .store import Store, StoreError, merged
+from .store import Record, Store, StoreError, merged
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,19 @@ def clock() -> Now:
     return Now(mono=time.monotonic(), wall=time.time())
 
 
+async def load_patiently(store: Store) -> list[Record]:
+    """Everything the store has; waits for a store that is not there yet, saying so."""
+    said = ""
+    while True:
+        try:
+            return await store.load()
+        except StoreError as error:
+            if str(error) != said:
+                said = str(error)
+                log.warning("cannot load the state, trying again every second: %s", error)
+            await asyncio.sleep(1.0)
+
+
 class Loop:
     """Runs one service: its state, its two pure functions, and the ports they act through."""
 
@@ -68,15 +81,18 @@ class Loop:
         settle: Settle,
         store: Store,
         bus: Bus,
-        perform: Callable[[Any], None] = lambda action: None,
         tick_s: float = TICK_S,
     ) -> None:
         self.inbox = Inbox()
+        self.perform: Callable[[Any], None] = lambda action: None
+        """Starts an action; its outcome comes back through the inbox."""
+        self.on_send: Callable[[Send], None] = lambda send: None
+        """Sees everything that is published, once it is durable."""
         self.turns = 0
         self.store_problem = ""
         """Why the last save failed, in words; empty when it did not."""
         self._state, self._decide, self._settle = state, decide, settle
-        self._store, self._bus, self._perform = store, bus, perform
+        self._store, self._bus = store, bus
         self._tick_s = tick_s
         self._callers: dict[int, asyncio.Future[Any]] = {}
         self._token = 0
@@ -111,12 +127,13 @@ class Loop:
         await self._save(decision)
         for send in decision.sends:
             self._bus.send(encoded(send))
+            self.on_send(send)
         for reply in decision.replies:
             future = self._callers.get(reply.token)
             if future and not future.done():
                 future.set_result(reply.result)
         for action in decision.actions:
-            self._perform(action)
+            self.perform(action)
         for why in decision.why:
             log.info("%s", why)
         self.turns += 1

@@ -1,1 +1,1 @@
-""""""
+"""Spinney's cluster."""
