@@ -43,7 +43,7 @@ _HINTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
             "is a virtual machine itself, or configure the runtime to do without",
         ),
         (
-            r"no such program|executable file not found|(fork/exec|exec:?) \S*: no such file",
+            r"no such program|executable file not found|(exec:?|stat) \S*: no such file",
             "install the runtime, or correct the path of its binary in the configuration",
         ),
         (r"permission denied", "the binary must be executable, and neither AppArmor nor SELinux may forbid it"),

@@ -21,7 +21,7 @@ def read_texts(config_path: str) -> tuple[list[tuple[str, str]], list[str]]:
     """
     texts: dict[Path, str] = {}
     problems: list[str] = []
-    waiting = [Path(config_path)] if Path(config_path).exists() else []
+    waiting = [Path(config_path).resolve()] if Path(config_path).exists() else []
     while waiting:
         path = waiting.pop(0)
         if path in texts:
@@ -71,6 +71,5 @@ def _read(path: Path) -> str:
 def _matching(folder: Path, pattern: str) -> list[Path]:
     """Files of an import: relative to the importing file's folder, wildcards allowed in the last part."""
     path = folder / pattern
-    if any(sign in path.name for sign in "*?["):
-        return sorted(path.parent.glob(path.name))
-    return [path]
+    matches = sorted(path.parent.glob(path.name)) if any(sign in path.name for sign in "*?[") else [path]
+    return [match.resolve() for match in matches]
