@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from msgspec import field
 from spinney_shared.config import MqttSettings
 from spinney_shared.running import ServiceSettings
 
@@ -19,9 +20,9 @@ class NodeSettings(ServiceSettings, frozen=True, kw_only=True, forbid_unknown_fi
     state_dir: Path = Path("/var/lib/spinney-node")
     """The node's memory: its id and the instances it should run."""
     mqtt: MqttSettings = MqttSettings()
-    drivers: dict[str, dict[str, Any]] = {"containerd": {}}
+    drivers: dict[str, dict[str, Any]] = field(default_factory=lambda: {"containerd": {}})
     """Driver name → its settings; only those named here are loaded."""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = field(default_factory=dict)
     host_ip: str = "127.0.0.1"
     """The address under which published ports of this node are reached."""
     latitude: float | None = None
