@@ -96,11 +96,15 @@ class Containerd(Daemon):
         """Whether it answers on its socket."""
         return _answers(self.socket)
 
-    def remove_containers(self) -> None:
-        """End and remove all containers of this stack, then whatever shims of ours are left."""
+    def has_containers(self) -> bool:
+        """Whether containers of this stack are there. Starts our containerd for it when a crash left its shims."""
         if self.own and not self.running and self._shims():
             self.start()  # containers outlive a containerd that crashed, and only containerd can end them cleanly
-        if _answers(self.socket):
+        return _answers(self.socket) and any(self._list(name, "containers") for name in self._namespaces())
+
+    def remove_containers(self) -> None:
+        """End and remove all containers of this stack, then whatever shims of ours are left."""
+        if self.has_containers():
             for namespace in self._namespaces():
                 for task in self._list(namespace, "tasks"):
                     self._ctr(namespace, "tasks", "rm", "--force", task)

@@ -42,6 +42,8 @@ ACL: Acl = {
 DATABASES = {"root": "spinney_root", "cluster": "spinney_cluster"}
 """MongoDB user → the database that is its own."""
 
+_PURGE_LIMIT_S = 60
+
 Settings = Mapping[str, str | int]
 
 
@@ -163,6 +165,34 @@ class Node(Member):
         }
         return {**super().environment(), **environment("SPINNEY_NODE", settings)}
 
+    def remove_instances(self) -> None:
+        """End all instances of this node, while neither it nor anybody else looks after them; fine without any.
+
+        The drivers do it, so addresses and published ports are given back. What they leave is Containerd's to remove.
+        """
+        if self._containerd.has_containers():
+            command = [sys.executable, "-m", "spinney_node.purge"]
+            with self.process.log.open("ab") as out:
+                subprocess.run(
+                    command, env=self.environment(), stdout=out, stderr=out, timeout=_PURGE_LIMIT_S, check=False
+                )
+        remove_network(bridge(self.folder))
+
+
+def bridge(folder: StateFolder) -> str:
+    """The network interface of this stack's containers."""
+    return f"spn-{folder.short_id}"
+
+
+def remove_network(bridge: str) -> None:
+    """Take away the containers' bridge and its address translation, when they are there."""
+    if (Path("/sys/class/net") / bridge).exists():
+        for command in (
+            ["ip", "link", "delete", bridge],
+            ["nft", "delete", "table", "ip", f"spinney_{bridge}".replace("-", "_")],
+        ):
+            subprocess.run([program(command[0], "iproute2 nftables"), *command[1:]], capture_output=True, check=False)
+
 
 def driver_settings(containerd: Containerd) -> Settings:
     """What the containerd driver is told; names outside the state folder are this stack's alone."""
@@ -173,7 +203,7 @@ def driver_settings(containerd: Containerd) -> Settings:
         "namespace": containerd.namespace,
         "state_dir": str(folder.data("instances")),
         "run_dir": str(folder.runtime_folder / "instances"),
-        "bridge": f"spn-{folder.short_id}",
+        "bridge": bridge(folder),
         "subnet": subnet(folder.short_id),
     }
 

@@ -95,6 +95,7 @@ class Stack:
     async def stop(self) -> None:
         """End every part in order; remove this stack's containers. Fine when nothing runs."""
         await self._end(SERVICES)
+        await anyio.to_thread.run_sync(self.node.remove_instances)
         await anyio.to_thread.run_sync(self.containerd.remove_containers)
         await self._end(SUPPORT)
 
