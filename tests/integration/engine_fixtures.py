@@ -20,11 +20,12 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from msgspec import Struct
 from spinney.stack.registry import Registry
-from spinney_node.drivers import Workload
+from spinney_node.drivers import LogReader, Workload
 from spinney_node.drivers.containerd.candidates import Candidate
 from spinney_node.drivers.containerd.engine import Engine
 from spinney_node.drivers.containerd.process import run
@@ -210,3 +211,17 @@ def script(ref: str, *lines: str, runtime: str = "runc", **more: Any) -> Workloa
 
 STAY = ("trap 'exit 0' TERM", "sleep 1000 & wait")
 """Runs until it is asked to end."""
+
+
+def silent(_: str) -> None:
+    """Progress that nobody reads."""
+
+
+async def printed(driver: LogReader, id: str, words: bytes) -> None:
+    """Wait until the workload has printed the words."""
+    seen = b""
+    for _ in range(400):
+        if words in (seen := await driver.logs(id, 65536)):
+            return
+        await anyio.sleep(0.05)
+    pytest.fail(f"{id} did not print {words!r} but {seen!r}")

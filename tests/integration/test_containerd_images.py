@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import ClassVar
 
 import pytest
 from spinney.stack.registry import Registry
@@ -14,11 +15,7 @@ from spinney_node.drivers.containerd.content import Content
 from spinney_node.drivers.containerd.engine import Engine
 from spinney_node.drivers.containerd.pb import content_pb2, images_pb2, leases_pb2, snapshots_pb2
 
-from tests.integration.engine_fixtures import ARCH, INDEX, MANIFEST, OciImage, digest, image, index, tar
-
-
-def silent(_: str) -> None:
-    pass
+from tests.integration.engine_fixtures import ARCH, INDEX, MANIFEST, OciImage, digest, image, index, silent, tar
 
 
 def tiny(text: str, layers: int = 1) -> OciImage:
@@ -139,7 +136,7 @@ async def test_a_layer_that_is_not_what_the_config_says_is_refused(engine: Engin
 class Liar(BaseHTTPRequestHandler):
     """A registry that does not do what it should; `answers` by path: status, headers, body."""
 
-    answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
+    answers: ClassVar[dict[str, tuple[int, dict[str, str], bytes]]] = {}
 
     def do_GET(self) -> None:
         status, headers, body = self.answers.get(self.path, (404, {}, b""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -98,16 +99,17 @@ def _words(out: bytes, err: bytes) -> str:
     return f"{failure.msg} {failure.details}".strip()
 
 
-async def reserved(reservations: str, bridge: str) -> dict[str, str]:
-    """Container id → its address, from host-local's files."""
-    return await asyncio.to_thread(_reserved, Path(reservations) / bridge)
+async def reserved(reservations: str, bridge: str, older_than_s: float = 0.0) -> dict[str, str]:
+    """Container id → its address, from host-local's files; only those made so many seconds ago."""
+    return await asyncio.to_thread(_reserved, Path(reservations) / bridge, time.time() - older_than_s)
 
 
-def _reserved(folder: Path) -> dict[str, str]:
+def _reserved(folder: Path, made_until: float) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in folder.glob("*.*.*.*") if folder.is_dir() else ():
         try:
-            found[file.read_text().split(maxsplit=1)[0]] = file.name
+            if file.stat().st_mtime <= made_until:
+                found[file.read_text().split(maxsplit=1)[0]] = file.name
         except (OSError, IndexError):  # being made or removed at this moment
             continue
     return found

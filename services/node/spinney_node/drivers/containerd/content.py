@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from .. import ImageUnavailable
+from .. import DriverError, ImageUnavailable
 from .api import AlreadyThere, Api, NotThere, WrongState
 from .manifest import MAX_DOCUMENT, Descriptor
 from .pb import content_pb2, leases_pb2
@@ -69,7 +69,7 @@ class Content:
         except WrongState as e:
             raise ImageUnavailable(f"{blob.digest} arrived damaged: {e}") from e
         except BaseException:
-            with suppress(NotThere):
+            with suppress(DriverError):  # then the end of the lease has it collected
                 await self._api.tell("content.v1.Content/Abort", content_pb2.AbortRequest(ref=ref))
             raise
 

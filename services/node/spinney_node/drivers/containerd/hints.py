@@ -11,7 +11,7 @@ LONGEST_REASON: Final = 300
 _WRAPPINGS: Final = re.compile(
     r"failed to create (shim )?task: |failed to start shim: |OCI runtime (create|start) failed: "
     r"|unable to retrieve OCI runtime error \([^)]*\): |rpc error: code = \w+ desc = "
-    r"|\S+ did not terminate successfully: exit status \d+: "
+    r"|(?<!\S)\S+ did not terminate successfully: exit status \d+: (?=\S)"
 )
 """Every layer between the runtime and us adds one of these."""
 
@@ -59,8 +59,8 @@ _HINTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
 
 def reason_of(words: str) -> str:
     """The runtime's own words without the layers around them, on one line, shortened in the middle."""
-    bare = _LOG_LINE.sub("", _WRAPPINGS.sub("", " ".join(words.split())))
-    bare = bare.removesuffix(": unknown").strip(' "') or words.strip() or "it failed without a word"
+    line = " ".join(words.split()).removesuffix(": unknown").strip()
+    bare = _LOG_LINE.sub("", _WRAPPINGS.sub("", line)).strip(' "') or line or "it failed without a word"
     for pattern, word in _PASSING:
         bare = pattern.sub(word, bare)
     if len(bare) <= LONGEST_REASON:

@@ -19,6 +19,7 @@ from spinney_shared.model import PortMapping
 
 from .. import DriverError
 from . import cni
+from .containers import STALE_S
 from .process import run
 from .settings import Settings
 
@@ -59,6 +60,8 @@ class Network:
     def __init__(self, settings: Settings) -> None:
         self._bridge, self._subnet, self._plugins = settings.bridge, settings.subnet, settings.cni_dir
         self._reservations = str(Path(settings.run_dir) / "networks")
+        self._published = Path(self._reservations) / ".published"
+        """What each container publishes: the plugin takes back nothing that it is not told of."""
         self._owner = settings.run_dir
         self._conf = cni.bridge_conf(self._bridge, self._subnet, self._reservations)
 
@@ -76,7 +79,7 @@ class Network:
         if done.code:
             words = done.err.decode(errors="replace").strip()[-300:]
             log.warning("containers cannot reach beyond this machine: nft refused the masquerade rule: %s", words)
-        for id in set(await self.addresses()) - set(living):
+        for id in set(await cni.reserved(self._reservations, self._bridge, older_than_s=STALE_S)) - set(living):
             await self.detach(id)
 
     async def attach(self, id: str, netns: str, ports: Sequence[PortMapping]) -> str:
@@ -84,6 +87,7 @@ class Network:
         result = await cni.call(self._plugins, "ADD", self._conf, id, netns)
         if ports:
             conf = cni.portmap_conf(self._bridge, ports, before=msgspec.Raw(result))
+            await asyncio.to_thread(_write, self._published / id, msgspec.json.encode(ports))
             await cni.call(self._plugins, "ADD", conf, id, netns)
         return cni.address(result)
 
@@ -91,7 +95,10 @@ class Network:
         """Take back address and ports; fine when there are none."""
         if id not in await self.addresses():  # the address is taken first and given back last
             return
-        await cni.call(self._plugins, "DEL", cni.portmap_conf(self._bridge, ()), id, "")
+        if published := await asyncio.to_thread(_read, self._published / id):
+            ports = msgspec.json.decode(published, type=list[PortMapping])
+            await cni.call(self._plugins, "DEL", cni.portmap_conf(self._bridge, ports), id, "")
+            await asyncio.to_thread((self._published / id).unlink)
         await cni.call(self._plugins, "DEL", self._conf, id, "")
 
     async def addresses(self) -> dict[str, str]:
@@ -109,3 +116,12 @@ class Network:
         if owner != self._owner:
             whose = f"belongs to the driver with run_dir {owner}" if owner else "is not ours"
             raise DriverError(f"bridge {self._bridge} {whose}: choose another")
+
+
+def _write(file: Path, data: bytes) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_bytes(data)
+
+
+def _read(file: Path) -> bytes:
+    return file.read_bytes() if file.exists() else b""
