@@ -38,6 +38,12 @@ def test_reasons_are_the_runtimes_own_words():
     )
 
 
+def test_a_runtime_that_says_nothing_leaves_its_exit_status():
+    assert reason_of(CRUN[: CRUN.index(": cgroups")] + ": unknown") == (
+        "/usr/bin/crun did not terminate successfully: exit status 1"
+    )
+
+
 def test_the_same_cause_gives_the_same_reason():
     assert reason_of("canary-0123456789ab: /proc/7/x") == reason_of("canary-ba9876543210: /proc/99/x")
 
