@@ -157,8 +157,8 @@ def _put(tree: dict[str, Any], where: Where, value: object) -> None:
 
 def _hook(wanted: type, value: object) -> object:
     """Makes the types that msgspec does not know."""
-    if wanted is Secret and isinstance(value, str):
-        return Secret(value)
+    if wanted in (Secret, Path) and isinstance(value, str):
+        return wanted(value)
     raise TypeError("Expected `str`")
 
 
@@ -200,7 +200,8 @@ def _allowed(hint: object) -> str:
     origin = get_origin(bare) or bare
     if origin is Literal:
         return "one of " + ", ".join(str(value) for value in get_args(bare))
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Secret: "a text"}
+    words = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
+    words |= {str: "a text", Secret: "a text"}
     if _is_struct(bare):
         return "a table of " + ", ".join(_fields(bare))
     return words.get(origin, "a list" if origin in (list, tuple, set, frozenset) else "a table")
