@@ -60,7 +60,7 @@ class OwnContainerd(Containerd):
     def stop(self) -> None:
         self.remove_containers()
         super().stop()
-        shutil.rmtree(self.folder.runtime_folder, ignore_errors=True)
+        self.folder.remove_runtime_folder()
 
 
 def missing(*programs: str) -> str:

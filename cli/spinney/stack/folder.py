@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 from .errors import AlreadyRunning, StackError
@@ -85,6 +86,11 @@ class StateFolder:
     def runtime_folder(self) -> Path:
         """A folder for sockets and mounts, short enough for a socket's path and gone after a reboot."""
         return Path("/run") / f"spinney-{self.short_id}"
+
+    def remove_runtime_folder(self) -> None:
+        """Take it away, unless something is still mounted in it: then what is mounted there is not ours to delete."""
+        if str(self.runtime_folder) not in Path("/proc/self/mounts").read_text():
+            shutil.rmtree(self.runtime_folder, ignore_errors=True)
 
     def lock(self) -> None:
         """Be the only stack in this folder until this process ends or unlocks. Raises AlreadyRunning."""

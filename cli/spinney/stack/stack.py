@@ -98,6 +98,7 @@ class Stack:
         await anyio.to_thread.run_sync(self.node.remove_instances)
         await anyio.to_thread.run_sync(self.containerd.remove_containers)
         await self._end(SUPPORT)
+        await anyio.to_thread.run_sync(self.folder.remove_runtime_folder)
 
     async def stop_one(self, name: str) -> None:
         """End one part in order; containers run on."""
