@@ -7,12 +7,21 @@ from spinney.stack import Stack
 from spinney_cluster.config import ClusterSettings
 from spinney_node.config import NodeSettings
 from spinney_node.drivers.containerd.settings import parse
+from spinney_root.config import RootSettings
 from spinney_shared.config import load
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
     return Stack(tmp_path / "state")
+
+
+def test_the_root_understands_its_settings(stack: Stack) -> None:
+    settings = load(RootSettings, "SPINNEY_ROOT", None, stack.root.environment())
+    assert settings.http.port == stack.root.port
+    assert settings.admin.name == stack.admin
+    assert settings.admin.password.reveal() == stack.admin_password_file.read_text()
+    assert settings.mongo.url.reveal() == stack.mongod.url_for("root")
 
 
 def test_the_cluster_understands_its_settings(stack: Stack) -> None:
