@@ -8,15 +8,16 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import itertools
 import json
 import os
 import platform
+import random
 import shutil
 import tarfile
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from spinney.stack.registry import Registry
 from spinney_node.drivers import LogReader, Workload
 from spinney_node.drivers.containerd.candidates import Candidate
 from spinney_node.drivers.containerd.engine import Engine
+from spinney_node.drivers.containerd.network import overlapping
 from spinney_node.drivers.containerd.process import run
 from spinney_node.drivers.containerd.settings import parse
 from spinney_shared.model import MicroserviceSpec, Resources
@@ -39,8 +41,6 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-
-_numbers = itertools.count(os.getpid() % 200)
 
 
 def digest(blob: bytes) -> str:
@@ -149,17 +149,25 @@ RUNC = Candidate(
 )
 
 
+def free_subnet() -> str:
+    """One that nobody on this machine uses; other test runs choose at the same time, hence at random."""
+    routes = Path("/proc/net/route").read_text()
+    while True:
+        subnet = f"10.{random.randrange(64, 128)}.{random.randrange(256)}.0/24"
+        if not overlapping(routes, IPv4Network(subnet), ""):
+            return subnet
+
+
 def candidate_settings(containerd: OwnContainerd) -> dict[str, Any]:
     """Settings for a driver on that containerd that shares nothing with another one's."""
-    number = next(_numbers) % 250
     run_dir = tempfile.mkdtemp(prefix="sp-", dir="/tmp")  # short: runtimes make sockets below it
     return {
         "socket": str(containerd.socket),
         "namespace": f"t-{uuid.uuid4().hex[:8]}",
         "state_dir": f"{run_dir}/state",
         "run_dir": f"{run_dir}/run",
-        "bridge": f"spt{number}x{uuid.uuid4().hex[:4]}",
-        "subnet": f"10.{64 + number // 16}.{number % 16 * 16}.0/24",
+        "bridge": f"spt{uuid.uuid4().hex[:8]}",
+        "subnet": free_subnet(),
         "config_path": str(containerd.config_file),
     }
 
@@ -167,13 +175,15 @@ def candidate_settings(containerd: OwnContainerd) -> dict[str, Any]:
 async def clean(settings: dict[str, Any]) -> None:
     """Take away all containers, the network and the folders of a driver with these settings."""
     engine = Engine(parse(settings))
-    await engine.api.connect()
-    for container in await engine.containers.list():
-        await engine.destroy(container.id)
-    await engine.close()
-    await run(["ip", "link", "del", settings["bridge"]])
-    await run(["nft", "delete", "table", "ip", f"spinney_{settings['bridge']}"])
-    shutil.rmtree(Path(settings["run_dir"]).parent, ignore_errors=True)
+    try:
+        await engine.api.connect()
+        for container in await engine.containers.list():
+            await engine.destroy(container.id)
+    finally:
+        await engine.close()
+        await run(["ip", "link", "del", settings["bridge"]])
+        await run(["nft", "delete", "table", "ip", f"spinney_{settings['bridge']}"])
+        shutil.rmtree(Path(settings["run_dir"]).parent, ignore_errors=True)
 
 
 @pytest.fixture

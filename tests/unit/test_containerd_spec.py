@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from spinney_node.drivers import Unsupported
+from spinney_node.drivers.containerd.capabilities import DEFAULT, held
 from spinney_node.drivers.containerd.manifest import Defaults
 from spinney_node.drivers.containerd.spec import Container, build, hostname
 from spinney_shared.model import Resources
@@ -55,7 +56,7 @@ def test_a_tiny_share_of_a_cpu_is_one_the_kernel_takes() -> None:
 
 
 def test_privileged_lifts_what_holds_others() -> None:
-    spec = build(changed(privileged=True))
+    spec = build(changed(privileged=True, capabilities=("CAP_SYS_ADMIN",)))
     assert "CAP_SYS_ADMIN" in spec["process"]["capabilities"]["effective"]
     assert spec["process"]["noNewPrivileges"] is False
     assert spec["linux"]["maskedPaths"] == spec["linux"]["readonlyPaths"] == []
@@ -82,3 +83,11 @@ def test_other_users_are_refused_rather_than_run_as_root(user: str) -> None:
 def test_host_names(job: str, name: str) -> None:
     assert hostname(job, 7) == name
     assert len(hostname("a.b." + "x" * 200 + ".d", 10**9)) <= 63
+
+
+def test_capabilities_are_those_that_this_machine_lets_us_give() -> None:
+    assert held("Name:\tx\nCapEff:\t0000000000000005\n") == ("CAP_CHOWN", "CAP_DAC_READ_SEARCH")
+    everything = held("CapEff:\tffffffffffffffff")
+    assert set(DEFAULT) < set(everything)
+    assert everything[37] == "CAP_AUDIT_READ"
+    assert held("") == ()

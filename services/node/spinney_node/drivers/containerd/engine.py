@@ -18,7 +18,7 @@ from msgspec import Struct
 from spinney_shared.model import PortMapping, Resources
 
 from .. import DriverError
-from . import spec
+from . import capabilities, spec
 from .api import Api, TookTooLong
 from .candidates import Candidate
 from .containers import CANARY, STALE_S, Containers, seconds
@@ -34,6 +34,7 @@ T = TypeVar("T")
 _RUN_ONCE_OUTPUT: Final = 64 * 1024
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,75}")
 _HOSTS: Final = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+_OWN_STATUS: Final = Path("/proc/self/status")
 _RESOLVER: Final = "/etc/resolv.conf"
 
 
@@ -183,6 +184,7 @@ class Engine:
             hostname=job.hostname,
             resources=job.resources,
             privileged=job.privileged,
+            capabilities=capabilities.held(_OWN_STATUS.read_text()) if job.privileged else capabilities.DEFAULT,
             binds=binds,
         )
         root = Path(self.settings.run_dir) / "runtimes" / re.sub(r"[^A-Za-z0-9._-]", "_", job.candidate.name)

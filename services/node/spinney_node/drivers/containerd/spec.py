@@ -13,21 +13,9 @@ from msgspec import Struct
 from spinney_shared.model import Resources
 
 from .. import Unsupported
+from .capabilities import DEFAULT
 from .manifest import Defaults
 
-CAPABILITIES: Final = (
-    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-)  # fmt: skip
-_MORE_CAPABILITIES: Final = (
-    "CAP_AUDIT_CONTROL", "CAP_AUDIT_READ", "CAP_BLOCK_SUSPEND", "CAP_DAC_READ_SEARCH", "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER", "CAP_LEASE", "CAP_LINUX_IMMUTABLE", "CAP_MAC_ADMIN", "CAP_MAC_OVERRIDE", "CAP_NET_ADMIN",
-    "CAP_NET_BROADCAST", "CAP_SYSLOG", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_MODULE", "CAP_SYS_NICE",
-    "CAP_SYS_PACCT", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO", "CAP_SYS_RESOURCE", "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG", "CAP_WAKE_ALARM",
-)  # fmt: skip
-"""For privileged containers, on top; still newer ones are unknown to older kernels, which then refuse them all."""
 _MASKED: Final = (
     "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
     "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
@@ -54,6 +42,7 @@ class Container(Struct, frozen=True):
     hostname: str = ""
     resources: Resources = Resources()
     privileged: bool = False
+    capabilities: tuple[str, ...] = DEFAULT
     binds: tuple[tuple[str, str], ...] = ()
     """(path on the host, path inside), read-only."""
 
@@ -90,7 +79,7 @@ def _process(c: Container) -> dict[str, Any]:
     args = c.command or (*(c.image.entrypoint or ()), *(c.image.cmd or ()))
     if not args:
         raise Unsupported("the image names no command and the microservice gives none (cmd)")
-    capabilities = [*CAPABILITIES, *(_MORE_CAPABILITIES if c.privileged else ())]
+    capabilities = list(c.capabilities)
     return {
         "user": _user(c.image.user),
         "args": list(args),
