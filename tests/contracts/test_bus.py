@@ -326,6 +326,35 @@ async def test_a_refused_login_is_said_in_words_and_tried_again(parts: Parts, ca
 
 
 @pytest.mark.parametrize("parts", ["mqtt"], indirect=True)
+async def test_a_refusal_is_understood_on_a_reconnect_too(parts: Parts, caplog: pytest.LogCaptureFixture) -> None:
+    assert parts.mosquitto is not None
+    peer = await parts.peer("peer", "t")
+    await parts.stop_broker()
+    await peer.has("disconnect")
+    asked = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(b"\x20\x03\x00\x87\x00")  # CONNACK: not authorized
+        await writer.drain()
+        await reader.read(4096)
+        writer.close()
+        if asked.is_set():
+            asked_again.set()
+        asked.set()
+
+    asked_again = asyncio.Event()
+    async with (
+        await asyncio.start_server(refuse, parts.mosquitto.host, parts.mosquitto.port),
+        asyncio.timeout(PATIENCE_S),
+    ):
+        await asked_again.wait()
+    assert "Not authorized" in caplog.text
+    await parts.start_broker()
+    await peer.until(lambda: peer.log.count("connect") == 2)
+
+
+@pytest.mark.parametrize("parts", ["mqtt"], indirect=True)
 async def test_it_can_be_cancelled_while_no_broker_is_there(parts: Parts) -> None:
     await parts.stop_broker()
     peer = await parts.peer("peer", "t", will=Will("w", b"bye"), start=False)
@@ -347,7 +376,7 @@ async def test_a_callback_that_raises_ends_run(parts: Parts) -> None:
     peer.bus.on_message = fail
     running = asyncio.create_task(peer.bus.run())
     speaker = await parts.peer("speaker")
-    while not running.done():
-        speaker.say("t", "x")
-        await asyncio.sleep(0.01)
+    speaker.say("t", "x", retain=True)
+    await asyncio.wait({running}, timeout=PATIENCE_S)
+    assert running.done()
     assert repr(running.exception()) == "RuntimeError('t')"
