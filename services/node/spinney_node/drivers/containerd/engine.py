@@ -6,6 +6,7 @@ A container's network is set up while its runtime creates it. Whatever fails hal
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import shutil
 import time
@@ -30,6 +31,8 @@ from .settings import Settings
 from .tasks import Tasks
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _RUN_ONCE_OUTPUT: Final = 64 * 1024
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,75}")
@@ -101,7 +104,10 @@ class Engine:
         try:
             return await self._start(job)
         except BaseException:
-            await self.destroy(job.id)
+            try:
+                await self.destroy(job.id)
+            except DriverError as e:  # why it did not start is what matters to the caller
+                log.warning("%s could not be taken back after it failed to start: %s", job.id, e)
             raise
 
     async def run_once(

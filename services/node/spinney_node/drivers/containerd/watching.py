@@ -10,7 +10,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Final
 
 from msgspec import Struct
@@ -30,6 +30,8 @@ _MOST_WAITING: Final = 4096
 """Events a watcher may leave unread; then they become one Changed."""
 
 _MOST_UNCLAIMED: Final = 256
+_NO_CODE: Final = 255
+"""The exit code told for a container whose own is lost."""
 
 
 class Watcher:
@@ -110,8 +112,12 @@ class Watch:
 
     async def _keep_comparing(self) -> None:
         while True:
-            with suppress(EngineUnavailable):  # `_follow` deals with that
+            try:
                 await self.compare()
+            except EngineUnavailable:
+                pass  # `_follow` says so, and this comes round again
+            except DriverError as e:
+                log.warning("what runs could not be compared with what should: %s", e)
             await asyncio.sleep(_COMPARE_EVERY_S)
 
     async def _follow(self) -> None:
@@ -159,15 +165,19 @@ class Watch:
             while len(self._unclaimed) > _MOST_UNCLAIMED:
                 del self._unclaimed[next(iter(self._unclaimed))]
             return
-        del self._known[id]
+        words = await self._why(id, known, code)
+        if self._known.get(id) is known:  # it may have been told, or asked to end, meanwhile
+            del self._known[id]
+            self._tell(Exited(id, _NO_CODE if code is None else code, words))
+
+    async def _why(self, id: str, known: Known, code: int | None) -> str:
         if code is None:
-            self._tell(Exited(id, 255, "its task is gone: containerd or the machine was restarted, or it was deleted"))
-        elif known.out_of_memory:
-            container = await self._engine.containers.get(id)
-            limit = memory_limit(container) // (1024 * 1024) if container else 0
-            self._tell(Exited(id, code, f"out of memory (limit {limit} MiB)" if limit else "out of memory"))
-        else:
-            self._tell(Exited(id, code, exit_words(code)))
+            return "its task is gone: the machine was restarted, or somebody deleted it"
+        if not known.out_of_memory:
+            return exit_words(code)
+        container = await self._engine.containers.get(id)
+        limit = memory_limit(container) // (1024 * 1024) if container else 0
+        return f"out of memory (limit {limit} MiB)" if limit else "out of memory"
 
     def _tell(self, event: DriverEvent) -> None:
         for watcher in self._watchers:

@@ -13,13 +13,11 @@ ROOT = HERE.parents[3]
 """The folder that holds the package ``spinney_node``: generated modules import each other by full name."""
 
 
-def main() -> int:
-    """Exit code of the compiler."""
+def main(out: Path = ROOT) -> int:
+    """Write the modules below `out`; exit code of the compiler."""
     sources = [str(p.relative_to(ROOT)) for p in sorted(HERE.glob("*.proto"))]
     well_known = str(files("grpc_tools").joinpath("_proto"))
-    return protoc.main(
-        ["protoc", f"-I{ROOT}", f"-I{well_known}", f"--python_out={ROOT}", f"--pyi_out={ROOT}", *sources]
-    )
+    return protoc.main(["protoc", f"-I{ROOT}", f"-I{well_known}", f"--python_out={out}", f"--pyi_out={out}", *sources])
 
 
 if __name__ == "__main__":
