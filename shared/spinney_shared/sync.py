@@ -9,6 +9,8 @@ level-triggered: every message states absolute facts, so loss, repetition and re
   repeated or overlapping delta harmless (docs/decisions/0002).
 * A new session of a member, a new epoch of the owner, or ``need_full`` leads to a full set, answered by a full report.
 * Reports are counted; a gap makes the owner ask for a full one.
+* Members report at least every few seconds, and every report that shows a member behind makes the owner say it again
+  (after `RESEND_AFTER_S`); so neither side needs retry timers.
 
 No clock, no I/O: ``now`` is monotonic seconds, and what is wanted or seen is looked up through callables.
 """
@@ -183,13 +185,6 @@ class Owner:
         """The member is gone for good."""
         self.peers.pop(member, None)
         self.dirty.discard(member)
-
-    def overdue(self, now: float) -> None:
-        """Mark every member that has not acknowledged or answered in time."""
-        for name, peer in self.peers.items():
-            behind = peer.acked < peer.revision or peer.acked < 0 or peer.need_report
-            if peer.online and behind and now - peer.sent_at >= RESEND_AFTER_S:
-                self.dirty.add(name)
 
     def flush(
         self,

@@ -8,13 +8,16 @@ import os
 import sys
 import time
 
+from .planted import PLANTED
+from .planted import planted as plant
 from .scenario import Scenario, Violation
 
 
 def run_one(seed: int, planted: str = "") -> str:
     """Empty, or what went wrong."""
     try:
-        Scenario(seed, planted).run()
+        with plant(planted):
+            Scenario(seed, planted).run()
     except Violation as violation:
         return str(violation)
     except Exception as error:
@@ -27,10 +30,11 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, help="only this one, with its traceback")
-    parser.add_argument("--planted", default="", help="a protocol bug to plant, see tests/simulation/planted.py")
+    parser.add_argument("--planted", default="", choices=["", *PLANTED], help="a bug to plant on purpose")
     options = parser.parse_args()
     if options.seed is not None:
-        Scenario(options.seed, options.planted).run()
+        with plant(options.planted):
+            Scenario(options.seed, options.planted).run()
         print(f"seed {options.seed}: all invariants hold")
         return 0
     begun, failed, done = time.monotonic(), 0, 0

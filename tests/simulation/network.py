@@ -40,6 +40,8 @@ class Faults:
 
     loss: float = 0.0
     repeat: float = 0.0
+    late: float = 0.0
+    """How often a copy comes again much later: what a broker or a paused process held back."""
     longest_delay: float = 0.02
 
 
@@ -77,6 +79,8 @@ class Broker:
                 self._send(name, Incoming(topic, payload))
 
     def _send(self, name: str, incoming: Incoming) -> None:
+        if self.rng.random() < self.faults.late:
+            self.clock.after(self.rng.random() * 10, lambda: self._arrive(name, incoming))
         copies = 2 if self.rng.random() < self.faults.repeat else 1
         for _ in range(copies):
             if self.rng.random() >= self.faults.loss:

@@ -49,6 +49,7 @@ class Scenario:
         world.broker.faults = Faults(
             loss=0.0 if self.gentle else rng.choice([0.0, 0.05, 0.2]),
             repeat=rng.choice([0.0, 0.1, 0.3]),
+            late=rng.choice([0.0, 0.0, 0.1]),
             longest_delay=rng.choice([0.005, 0.05, 0.5]),
         )
         world.start()

@@ -216,7 +216,6 @@ def _completed(state: State, node: str, listed: frozenset[InstanceKey]) -> None:
 
 
 def _tick(state: State, now: Now) -> None:
-    state.owner.overdue(now.mono)
     for node, peer in state.owner.peers.items():
         if peer.online and now.mono - peer.last_seen >= SILENT_AFTER_S:
             peer.online = False

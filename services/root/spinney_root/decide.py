@@ -177,7 +177,6 @@ def _tick(state: State, now: Now, decision: Decision) -> None:
             decision.replies.append(Reply(token, answer))
     if not state.connected:
         return
-    state.owner.overdue(now.mono)
     for name, peer in state.owner.peers.items():
         if peer.online and now.mono - peer.last_seen >= SILENT_AFTER_S:
             peer.online = False
