@@ -11,7 +11,7 @@ SEEDS ?= 10000
 ONLY ?=
 ARGS ?=
 
-.PHONY: help setup check test simulate bench demo up down lock clean
+.PHONY: help setup check test simulate bench demo up down lock protos clean
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
@@ -44,6 +44,9 @@ bench: setup  ## measure against the aims; ONLY=name for one
 
 lock: setup  ## pin the newest allowed versions of all Python packages, with hashes
 	@scripts/lock $(VENV)/bin/uv
+
+protos: setup  ## generate containerd's messages again after changing a .proto file
+	@$(PYTHON) -m spinney_node.drivers.containerd.pb.generate
 
 clean:  ## end the stack; remove its state, the virtual environment and the caches
 	@test ! -x $(PYTHON) || $(PYTHON) -m spinney.stack down
