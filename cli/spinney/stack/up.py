@@ -25,7 +25,8 @@ async def until_told_to_stop(work: Callable[[], Awaitable[object]]) -> None:
     async with anyio.create_task_group() as group:
 
         async def stop_at_signal() -> None:
-            with anyio.open_signal_receiver(*_STOP_SIGNALS) as signals:
+            heeded = [number for number in _STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup, &
+            with anyio.open_signal_receiver(*heeded) as signals:
                 async for _ in signals:
                     group.cancel_scope.cancel()
 
