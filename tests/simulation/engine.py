@@ -95,4 +95,4 @@ class Engine:
         return [h for h in self.handles.values() if h.state == "running"]
 
     def memory_used(self) -> int:
-        return sum(self.memory[h.id] for h in self.running())
+        return sum(self.memory[id] for id, handle in self.handles.items() if handle.state == "running")

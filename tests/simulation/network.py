@@ -67,6 +67,8 @@ class Broker:
     clients: dict[str, Client] = field(default_factory=dict)
     retained: dict[str, bytes] = field(default_factory=dict)
     delivered: int = 0
+    audience: dict[str, list[str]] = field(default_factory=dict)
+    """topic → who has subscribed to it; looked up once per topic and connection"""
 
     def publish(self, sender: str, topic: str, payload: bytes, retain: bool = False) -> None:
         source = self.clients.get(sender)
@@ -74,9 +76,10 @@ class Broker:
             return
         if retain:
             self.retained[topic] = payload
-        for name, client in self.clients.items():
-            if client.subscribed(topic):
-                self._send(name, Incoming(topic, payload))
+        if topic not in self.audience:
+            self.audience[topic] = [name for name, client in self.clients.items() if client.subscribed(topic)]
+        for name in self.audience[topic]:
+            self._send(name, Incoming(topic, payload))
 
     def _send(self, name: str, incoming: Incoming) -> None:
         if self.rng.random() < self.faults.late:
@@ -96,6 +99,7 @@ class Broker:
     def connect(self, name: str) -> None:
         client = self.clients[name]
         client.up, client.blocked = True, False
+        self.audience.clear()
         for topic, payload in self.retained.items():
             if client.subscribed(topic):
                 self._send(name, Incoming(topic, payload, retain=True))

@@ -42,6 +42,8 @@ class Scenario:
         self.deployed: list[str] = []
         """Names of applications deployed, in order."""
         self.accepted: set[str] = set()
+        self.started: dict[str, int] = {}
+        """Node → starts seen at the last check."""
         self.events = 0
 
     def run(self) -> World:
@@ -163,9 +165,14 @@ class Scenario:
 
     def _always(self) -> None:
         for node in self.world.nodes:
+            if len(node.engine.starts) == self.started.get(node.name):
+                continue  # only a start can break it
+            self.started[node.name] = len(node.engine.starts)
             used = node.engine.memory_used()
             if used > NODE_MEMORY_MIB:
                 raise Violation(self.world, "3 capacity", f"{node.name} runs {used} of {NODE_MEMORY_MIB} MiB")
+        if len(self.accepted) == len(self.world.results):
+            return
         for id, result in self.world.results.items():
             if id not in self.accepted:
                 self.accepted.add(id)
