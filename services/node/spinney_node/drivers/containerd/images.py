@@ -72,7 +72,7 @@ class Images:
     """The images of one containerd namespace."""
 
     def __init__(self, api: Api, settings: Settings) -> None:
-        self._api, self._plain = api, settings.plain_http
+        self._api, self._settings = api, settings
         self._content = Content(api)
         self._unpacker = Unpacker(api, self._content, settings.snapshotter)
         self.arch = _GOARCH.get(platform.machine(), platform.machine())
@@ -85,7 +85,7 @@ class Images:
         async with self._alone(str(reference)):
             if image := await self._present(str(reference)):
                 return image
-            await self._bring(reference, Registry(reference, self._plain), reference.version, progress)
+            await self._bring(reference, self._registry(reference), reference.version, progress)
             return await self._complete(str(reference))
 
     async def import_image(self, ref: str, blobs: Mapping[str, bytes], manifest_digest: str) -> None:
@@ -104,6 +104,9 @@ class Images:
         """Forget `ref`; what only it used is collected. Fine when unknown."""
         with suppress(NotThere):
             await self._api.tell("images.v1.Images/Delete", images_pb2.DeleteImageRequest(name=str(parse(ref))))
+
+    def _registry(self, ref: Reference) -> Registry:
+        return Registry(ref, self._settings.plain_http, self._settings.credentials.get(ref.host))
 
     def _alone(self, name: str) -> asyncio.Lock:
         """One piece of work on an image at a time; whoever waited finds it done."""

@@ -1,7 +1,6 @@
 """A registry spoken to over HTTP (the OCI distribution API): manifests and blobs, nothing else.
 
 The standard library's blocking client runs in threads: the asynchronous ones cost a node 8 MB it has better use for.
-Where a registry wants a login, `Registry._open` is the one place that sees the answer 401 and its challenge.
 """
 
 from __future__ import annotations
@@ -13,11 +12,14 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Collection
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from .. import ImageUnavailable
+from . import login
 from .content import CHUNK
+from .login import Credential
 from .manifest import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT, Descriptor, digest_of
 from .reference import Reference
 
@@ -26,6 +28,7 @@ TIMEOUT_S: Final = 30.0
 
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS: Final = 5
+_LONGEST_TOKEN: Final = 64 * 1024
 _ALIASES: Final = {"docker.io": "registry-1.docker.io"}
 
 
@@ -56,10 +59,12 @@ class Reply(NamedTuple):
 class Registry:
     """Fetches what one reference names. Every method raises ImageUnavailable in words for people."""
 
-    def __init__(self, ref: Reference, plain: Collection[str]) -> None:
-        self._ref = ref
-        scheme = "http" if speaks_plain_http(ref.host, plain) else "https"
+    def __init__(self, ref: Reference, plain: Collection[str], credential: Credential | None = None) -> None:
+        self._ref, self._credential = ref, credential
+        self._plain = speaks_plain_http(ref.host, plain)
+        scheme = "http" if self._plain else "https"
         self._base = f"{scheme}://{_ALIASES.get(ref.host, ref.host)}/v2/{ref.repository}/"
+        self._authorization = ""
 
     async def manifest(self, version: str) -> tuple[Descriptor, bytes]:
         """An index or manifest by tag or digest; checked against the digest when that was given."""
@@ -81,24 +86,57 @@ class Registry:
                 yield data
 
     async def _open(self, path: str, accept: str) -> Reply:
-        url = self._base + path
+        url, asked = self._base + path, False
         for _ in range(_MOST_REDIRECTS + 1):
-            reply = await asyncio.to_thread(_get, url, accept, self._ref)
+            ours = urlsplit(url).netloc == urlsplit(self._base).netloc  # others do not get to see our login
+            authorization = self._authorization if ours else ""
+            reply = await asyncio.to_thread(_get, url, accept, self._ref, authorization)
             if reply.response.status == 200:
                 return reply
             with closing(reply):
-                if reply.response.status not in _REDIRECTS:
+                if reply.response.status == 401 and ours and not asked:  # tokens run out: once for each request
+                    asked = True
+                    await self._log_in(reply.response.getheader("WWW-Authenticate", ""))
+                elif reply.response.status in _REDIRECTS:
+                    url = self._redirected(url, reply.response.getheader("Location", ""))
+                else:
                     raise ImageUnavailable(_refusal(self._ref, reply.response.status))
-                target = urljoin(url, reply.response.getheader("Location", ""))
-            if urlsplit(target).scheme not in ("https", urlsplit(self._base).scheme):
-                raise ImageUnavailable(f"{self._ref}: the registry redirects to {target[:200]!r}, which is not secure")
-            url = target
         raise ImageUnavailable(f"{self._ref}: more than {_MOST_REDIRECTS} redirects")
+
+    def _redirected(self, url: str, location: str) -> str:
+        target = urljoin(url, location)
+        if urlsplit(target).scheme not in ("https", urlsplit(self._base).scheme):
+            raise ImageUnavailable(f"{self._ref}: the registry redirects to {target[:200]!r}, which is not secure")
+        return target
+
+    async def _log_in(self, header: str) -> None:
+        """Find out what to send with the next request; raises ImageUnavailable when the registry wants what we lack."""
+        wanted, mine = login.challenge(header), ""
+        if self._credential is not None:
+            mine = login.basic(self._credential.username, await asyncio.to_thread(_password, self._credential))
+        if wanted.scheme == "bearer":
+            address = login.token_address(wanted, self._ref.repository, plain=self._plain)
+            with closing(await asyncio.to_thread(_get, address, "application/json", self._ref, mine)) as reply:
+                if reply.response.status != 200:
+                    raise ImageUnavailable(_refusal(self._ref, reply.response.status))
+                answer = await asyncio.to_thread(_read, reply.response, _LONGEST_TOKEN, self._ref)
+            self._authorization = login.bearer(answer)
+        elif wanted.scheme == "basic" and mine:
+            self._authorization = mine
+        else:
+            raise ImageUnavailable(_refusal(self._ref, 401))
+
+
+def _password(credential: Credential) -> str:
+    try:
+        return Path(credential.password_file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ImageUnavailable(f"the password file {credential.password_file} cannot be read: {e}") from e
 
 
 def _refusal(ref: Reference, status: int) -> str:
     words = {
-        401: "the registry wants a login, and none is configured",
+        401: "the registry wants a login, and none is configured or it is not accepted",
         403: "the registry does not allow it",
         404: "the registry does not have it",
         429: "the registry asks to slow down",
@@ -106,7 +144,7 @@ def _refusal(ref: Reference, status: int) -> str:
     return f"{ref}: {words.get(status, f'the registry answered {status}')}"
 
 
-def _get(url: str, accept: str, ref: Reference) -> Reply:
+def _get(url: str, accept: str, ref: Reference, authorization: str) -> Reply:
     parts = urlsplit(url)
     try:
         if parts.scheme == "https":
@@ -115,7 +153,10 @@ def _get(url: str, accept: str, ref: Reference) -> Reply:
         else:
             connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_S)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        connection.request("GET", path, headers={"Accept": accept, "User-Agent": "spinney", "Connection": "close"})
+        headers = {"Accept": accept, "User-Agent": "spinney", "Connection": "close"}
+        connection.request(
+            "GET", path, headers={**headers, "Authorization": authorization} if authorization else headers
+        )
         sock = connection.sock
         return Reply(connection.getresponse(), sock)
     except (OSError, http.client.HTTPException, ValueError) as e:

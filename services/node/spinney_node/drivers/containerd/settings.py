@@ -11,6 +11,7 @@ import msgspec
 
 from .. import DriverError
 from .discovery import RuntimeSetting, usable_name
+from .login import Credential
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,6 +26,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     snapshotter: str = "overlayfs"
     plain_http: tuple[str, ...] = ()
     """Registries (``host`` or ``host:port``) spoken to without TLS; loopback addresses are anyway."""
+    credentials: dict[str, Credential] = {}
+    """By registry (``host`` or ``host:port``): who we are there. Public images need none."""
     bridge: str = "spinney0"
     subnet: str = "10.63.0.0/20"
     """IPv4 network of the node-local bridge; must not overlap with a route this machine has."""
