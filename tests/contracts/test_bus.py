@@ -326,30 +326,35 @@ async def test_a_refused_login_is_said_in_words_and_tried_again(parts: Parts, ca
 
 
 @pytest.mark.parametrize("parts", ["mqtt"], indirect=True)
-async def test_a_refusal_is_understood_on_a_reconnect_too(parts: Parts, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(b"\x20\x03\x00\x87\x00", "Not authorized"), (b"\x20\x03\x00\x00\x00", "no connection to the broker")],
+    ids=["refused", "lost before the subscriptions were acknowledged"],
+)
+async def test_a_broker_that_is_half_back(
+    parts: Parts, caplog: pytest.LogCaptureFixture, answer: bytes, said: str
+) -> None:
+    """An impostor answers CONNECT with `answer`, reads once more and hangs up, twice; then the broker is back."""
     assert parts.mosquitto is not None
     peer = await parts.peer("peer", "t")
     await parts.stop_broker()
     await peer.has("disconnect")
-    asked = asyncio.Event()
+    turned_away = asyncio.Semaphore(0)
 
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(4096)
-        writer.write(b"\x20\x03\x00\x87\x00")  # CONNACK: not authorized
+        writer.write(answer)
         await writer.drain()
         await reader.read(4096)
         writer.close()
-        if asked.is_set():
-            asked_again.set()
-        asked.set()
+        turned_away.release()
 
-    asked_again = asyncio.Event()
-    async with (
-        await asyncio.start_server(refuse, parts.mosquitto.host, parts.mosquitto.port),
-        asyncio.timeout(PATIENCE_S),
-    ):
-        await asked_again.wait()
-    assert "Not authorized" in caplog.text
+    async with await asyncio.start_server(impostor, parts.mosquitto.host, parts.mosquitto.port):
+        async with asyncio.timeout(PATIENCE_S):
+            await turned_away.acquire()
+            await turned_away.acquire()
+    assert said in caplog.text
+    assert peer.log == ["connect", "disconnect"]
     await parts.start_broker()
     await peer.until(lambda: peer.log.count("connect") == 2)
 

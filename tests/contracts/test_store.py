@@ -244,7 +244,7 @@ async def test_sqlite_takes_all_or_none(tmp_path: Path) -> None:
     await store.close()
 
 
-@pytest.mark.parametrize("damage", ["not a database", "torn page", "not a record"])
+@pytest.mark.parametrize("damage", ["not a database", "torn page", "keys in disorder", "not a record"])
 async def test_sqlite_moves_a_damaged_file_aside(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "state.sqlite"
     store = SqliteStore(path, KINDS)
@@ -256,6 +256,8 @@ async def test_sqlite_moves_a_damaged_file_aside(tmp_path: Path, damage: str, ca
     elif damage == "torn page":
         content[4096:8192] = b"\xaa" * 4096
         path.write_bytes(content)
+    elif damage == "keys in disorder":
+        path.write_bytes(content.replace(b"starling#100", b"starling#999"))
     else:
         path.write_bytes(content.replace(b'"starling","number":77}', b'"starling","number":"7'))
     assert await store.load() == []
