@@ -95,7 +95,7 @@ def test_a_later_file_wins():
 
 
 def test_deep_nesting_ends():
-    read_configuration([("c.toml", "[plugins." + "a." * 200 + "containerd.runtimes.x]")])
+    read_configuration([("c.toml", "[plugins." + "a." * 3000 + "containerd.runtimes.x]")])
 
 
 def test_imports():
