@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 
 from spinney_shared.bus.mqtt import MqttBus
 from spinney_shared.loop import Loop, load_patiently
@@ -13,12 +14,13 @@ from spinney_shared.running import wire
 from spinney_shared.store.mongo import MongoStore
 
 from .api.app import create_app
+from .api.port import ApiSettings
 from .api.server import serve
 from .auth import first_admin
-from .config import RootSettings
+from .config import AdminSettings, RootSettings
 from .core import SUBSCRIPTIONS, Core
 from .decide import decide, settle
-from .state import KINDS, begin
+from .state import KINDS, State, begin
 
 
 async def run(settings: RootSettings) -> None:
@@ -28,7 +30,7 @@ async def run(settings: RootSettings) -> None:
         stack.push_async_callback(store.close)
         state = begin(await load_patiently(store), random.SystemRandom(), secrets.token_urlsafe(32))
         if not state.users:
-            first_admin(state, settings.admin)
+            _make_first_admin(state, settings.admin)
         bus = MqttBus(
             settings.mqtt,
             "spinney-root",
@@ -41,4 +43,12 @@ async def run(settings: RootSettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(bus.run())
             tasks.create_task(loop.run())
-            tasks.create_task(serve(create_app(core, settings), settings.http.host, settings.http.port))
+            tasks.create_task(serve(create_app(core, ApiSettings(version=version("spinney-root"))), settings.http.host, settings.http.port))
+
+
+def _make_first_admin(state: State, settings: AdminSettings) -> None:
+    """There is no user yet: make one, and print its password once when it had to be generated."""
+    admin, password = first_admin(settings.password.reveal(), settings.name)
+    state.put(admin)
+    if not settings.password:
+        print(f"The first user is {admin.name!r} with the password {password!r}; it is not shown again.", flush=True)
