@@ -153,6 +153,7 @@ class Engine:
 
     async def close(self) -> None:
         """Let go of containerd."""
+        self.images.close()
         await self.api.close()
 
     async def _start(self, job: Job) -> Started:

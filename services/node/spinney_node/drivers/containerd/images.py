@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
@@ -43,6 +44,8 @@ from .unpack import Unpacker
 _GOARCH: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _LAYERS_AT_ONCE: Final = 3
 """Downloads side by side: enough to fill a line, few enough to spare a small machine."""
+_THREADS: Final = 8
+"""For all pulls together. Of their own: a slow registry must not hold up what else needs a thread."""
 
 Progress = Callable[[str], None]
 
@@ -77,6 +80,7 @@ class Images:
         self._unpacker = Unpacker(api, self._content, settings.snapshotter)
         self.arch = _GOARCH.get(platform.machine(), platform.machine())
         """This machine's processor as images name it (GOARCH)."""
+        self._threads = ThreadPoolExecutor(_THREADS, "registry")
         self._busy = WeakValueDictionary[str, asyncio.Lock]()
 
     async def ensure(self, ref: str, progress: Progress) -> Image:
@@ -105,8 +109,12 @@ class Images:
         with suppress(NotThere):
             await self._api.tell("images.v1.Images/Delete", images_pb2.DeleteImageRequest(name=str(parse(ref))))
 
+    def close(self) -> None:
+        """Give up what is being fetched."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     def _registry(self, ref: Reference) -> Registry:
-        return Registry(ref, self._settings.plain_http, self._settings.credentials.get(ref.host))
+        return Registry(ref, self._settings.plain_http, self._settings.credentials.get(ref.host), self._threads)
 
     def _alone(self, name: str) -> asyncio.Lock:
         """One piece of work on an image at a time; whoever waited finds it done."""

@@ -10,10 +10,12 @@ import http.client
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import Executor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from .. import ImageUnavailable
@@ -22,6 +24,9 @@ from .content import CHUNK
 from .login import Credential
 from .manifest import INDEX_TYPES, MANIFEST_TYPES, MAX_DOCUMENT, Descriptor, digest_of
 from .reference import Reference
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TIMEOUT_S: Final = 30.0
 """A registry that says nothing for so long is away."""
@@ -59,8 +64,10 @@ class Reply(NamedTuple):
 class Registry:
     """Fetches what one reference names. Every method raises ImageUnavailable in words for people."""
 
-    def __init__(self, ref: Reference, plain: Collection[str], credential: Credential | None = None) -> None:
-        self._ref, self._credential = ref, credential
+    def __init__(
+        self, ref: Reference, plain: Collection[str], credential: Credential | None, threads: Executor
+    ) -> None:
+        self._ref, self._credential, self._threads = ref, credential, threads
         self._plain = speaks_plain_http(ref.host, plain)
         scheme = "http" if self._plain else "https"
         self._base = f"{scheme}://{_ALIASES.get(ref.host, ref.host)}/v2/{ref.repository}/"
@@ -70,7 +77,7 @@ class Registry:
         """An index or manifest by tag or digest; checked against the digest when that was given."""
         accept = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
         with closing(await self._open(f"manifests/{version}", accept)) as reply:
-            data = await asyncio.to_thread(_read, reply.response, MAX_DOCUMENT + 1, self._ref)
+            data = await self._run(_read, reply.response, MAX_DOCUMENT + 1, self._ref)
             media_type = reply.response.getheader("Content-Type", "").partition(";")[0]
         if len(data) > MAX_DOCUMENT:
             raise ImageUnavailable(f"{self._ref}: the manifest is larger than {MAX_DOCUMENT} bytes")
@@ -82,15 +89,19 @@ class Registry:
     async def blob(self, blob: Descriptor) -> AsyncIterator[bytes]:
         """The bytes of a blob; the receiver checks their size and digest."""
         with closing(await self._open(f"blobs/{blob.digest}", "*/*")) as reply:
-            while data := await asyncio.to_thread(_read, reply.response, CHUNK, self._ref):
+            while data := await self._run(_read, reply.response, CHUNK, self._ref):
                 yield data
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Blocking work in one of the threads that are kept for registries."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
 
     async def _open(self, path: str, accept: str) -> Reply:
         url, asked = self._base + path, False
         for _ in range(_MOST_REDIRECTS + 1):
             ours = urlsplit(url).netloc == urlsplit(self._base).netloc  # others do not get to see our login
             authorization = self._authorization if ours else ""
-            reply = await asyncio.to_thread(_get, url, accept, self._ref, authorization)
+            reply = await self._run(_get, url, accept, self._ref, authorization)
             if reply.response.status == 200:
                 return reply
             with closing(reply):
@@ -113,13 +124,13 @@ class Registry:
         """Find out what to send with the next request; raises ImageUnavailable when the registry wants what we lack."""
         wanted, mine = login.challenge(header), ""
         if self._credential is not None:
-            mine = login.basic(self._credential.username, await asyncio.to_thread(_password, self._credential))
+            mine = login.basic(self._credential.username, await self._run(_password, self._credential))
         if wanted.scheme == "bearer":
             address = login.token_address(wanted, self._ref.repository, plain=self._plain)
-            with closing(await asyncio.to_thread(_get, address, "application/json", self._ref, mine)) as reply:
+            with closing(await self._run(_get, address, "application/json", self._ref, mine)) as reply:
                 if reply.response.status != 200:
                     raise ImageUnavailable(_refusal(self._ref, reply.response.status))
-                answer = await asyncio.to_thread(_read, reply.response, _LONGEST_TOKEN, self._ref)
+                answer = await self._run(_read, reply.response, _LONGEST_TOKEN, self._ref)
             self._authorization = login.bearer(answer)
         elif wanted.scheme == "basic" and mine:
             self._authorization = mine

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -124,16 +125,19 @@ class Watch:
         """Read events for ever; when containerd is away, look for it again and again, ever more slowly."""
         delay, was_away = _FIRST_RETRY_S, False
         while True:
+            began = time.monotonic()
             try:
                 version = await self._engine.api.connect()
                 if was_away:
                     self._tell(Changed(f"containerd {version} is back"))
-                delay, was_away = _FIRST_RETRY_S, False
+                was_away = False
                 await self._read()
             except DriverError as e:
                 if not was_away:
                     log.warning("containerd is away: %s", e)
             was_away = True
+            if time.monotonic() - began > _LAST_RETRY_S:  # it was well for a while
+                delay = _FIRST_RETRY_S
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LAST_RETRY_S)
 
