@@ -43,7 +43,8 @@ async def run(settings: RootSettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(bus.run())
             tasks.create_task(loop.run())
-            tasks.create_task(serve(create_app(core, ApiSettings(version=version("spinney-root"))), settings.http.host, settings.http.port))
+            api = create_app(core, ApiSettings(version=version("spinney-root")))
+            tasks.create_task(serve(api, settings.http.host, settings.http.port))
 
 
 def _make_first_admin(state: State, settings: AdminSettings) -> None:
