@@ -13,6 +13,7 @@ from spinney.stack import Stack, end_stack
 from spinney.stack.daemon import Daemon
 from spinney.stack.errors import AlreadyRunning, DiedEarly, NotReady
 from spinney.stack.folder import StateFolder
+from spinney.stack.ports import free_port
 from spinney.stack.process import find_processes, identify
 
 from tests.services import need
@@ -126,6 +127,21 @@ async def test_a_taken_port_is_avoided(state_dir: Path) -> None:
             stack.mosquitto.port = taken.getsockname()[1]
             await stack.start(["mosquitto"])
             assert stack.mosquitto.port != taken.getsockname()[1]
+
+
+async def test_a_port_that_is_lost_to_somebody_faster_is_given_up(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        answers = iter([port, port])  # "free" it was, but by the start it is not, and it even answers
+        monkeypatch.setattr("spinney.stack.daemon.free_port", lambda wanted: next(answers, 0) or free_port(0))
+        async with Stack(state_dir) as stack:
+            await stack.start(["mosquitto"])
+            assert stack.mosquitto.port != port
+            assert stack.mosquitto.running
 
 
 class Broken(Daemon):

@@ -7,10 +7,12 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from .errors import ProgramMissing
+from .errors import DiedEarly, ProgramMissing
 from .folder import StateFolder
-from .ports import answers, free_port
+from .ports import answers, free_port, listens
 from .settings import inherited_environment
+
+_PORT_ATTEMPTS = 3
 
 
 def program(name: str, package: str) -> str:
@@ -92,12 +94,24 @@ class PortDaemon(Daemon):
         self.port = folder.remembered_port(self.name) or self.default_port
 
     def start(self) -> None:
-        """Choose the port, then start it. Raises StackError."""
+        """Choose a port and start on it; on another one when somebody was faster. Raises StackError."""
+        for _ in range(_PORT_ATTEMPTS - 1):
+            try:
+                self._start_on_a_port()
+            except DiedEarly:
+                if not answers(self.port):
+                    raise
+            else:
+                return
+        self._start_on_a_port()
+
+    def ready(self) -> bool:
+        """Whether it accepts connections."""
+        who = self.process.who
+        return who is not None and listens(who.pid, self.port)
+
+    def _start_on_a_port(self) -> None:
         if not self.running:
             self.port = free_port(self.port)
             self.folder.remember_port(self.name, self.port)
         super().start()
-
-    def ready(self) -> bool:
-        """Whether it accepts connections."""
-        return answers(self.port)
