@@ -76,7 +76,7 @@ class SqliteStore:
 
     def _read(self) -> list[Record]:
         connection = self._open()
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
             raise StoreError(verdict)
         rows = connection.execute("SELECT kind, body FROM records")
