@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import platform
 import random
 import shutil
@@ -26,8 +25,9 @@ import httpx
 import pytest
 from msgspec import Struct
 from spinney.stack.registry import Registry
+from spinney.stack.settings import inherited_environment
 from spinney_node.drivers import LogReader, Workload
-from spinney_node.drivers.containerd.candidates import Candidate
+from spinney_node.drivers.containerd import ContainerdDriver
 from spinney_node.drivers.containerd.engine import Engine
 from spinney_node.drivers.containerd.network import overlapping
 from spinney_node.drivers.containerd.process import run
@@ -144,11 +144,6 @@ def busybox_ref(busybox_image: OciImage, registry: Registry) -> str:
     return busybox_image.push(registry.address, "tests/busybox")
 
 
-RUNC = Candidate(
-    "runc", binary=shutil.which("runc", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "/usr/sbin/runc"
-)
-
-
 def free_subnet() -> str:
     """One that nobody on this machine uses; other test runs choose at the same time, hence at random."""
     routes = Path("/proc/net/route").read_text()
@@ -193,6 +188,22 @@ async def engine_settings(containerd: OwnContainerd) -> AsyncIterator[dict[str, 
     settings = candidate_settings(containerd)
     yield settings
     await clean(settings)
+
+
+@pytest.fixture
+def runc_settings(engine_settings: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """As `engine_settings`, on a machine that has runc only: there is one canary to run, not three."""
+    need("runc")
+    (tmp_path / "runc").symlink_to(shutil.which("runc", path=inherited_environment()["PATH"]) or "")
+    return {**engine_settings, "search_path": str(tmp_path)}
+
+
+@pytest.fixture
+async def driver(runc_settings: dict[str, Any]) -> AsyncIterator[ContainerdDriver]:
+    """A driver with runc."""
+    driver = ContainerdDriver(runc_settings)
+    yield driver
+    await driver.close()
 
 
 @pytest.fixture

@@ -37,11 +37,11 @@ class Scripts:
 
 class TestContainerdDriver(DriverConformance):
     @pytest.fixture
-    async def connect(self, engine_settings: dict[str, Any]) -> AsyncIterator[Connect]:
+    async def connect(self, runc_settings: dict[str, Any]) -> AsyncIterator[Connect]:
         made: list[ContainerdDriver] = []
 
         async def connect() -> Driver:
-            made.append(ContainerdDriver(engine_settings))
+            made.append(ContainerdDriver(runc_settings))
             return made[-1]
 
         yield connect

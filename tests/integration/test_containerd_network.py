@@ -4,7 +4,6 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,6 @@ from tests.integration.engine_fixtures import STAY, printed, script, silent
 from tests.services import need
 
 SERVE = ("trap 'exit 0' TERM", "httpd -f -p 8080 -h /www & wait")
-
-
-@pytest.fixture
-async def driver(engine_settings: dict[str, Any]) -> AsyncIterator[ContainerdDriver]:
-    driver = ContainerdDriver(engine_settings)
-    yield driver
-    await driver.close()
 
 
 async def page(url: str) -> str:
@@ -164,9 +156,9 @@ async def test_a_bridge_of_somebody_else_is_refused(engine_settings: dict[str, A
         await Network(parse(engine_settings)).prepare(())
 
 
-async def test_a_missing_plugin_is_said_and_leaves_nothing(engine_settings: dict[str, Any], busybox_ref: str) -> None:
+async def test_a_missing_plugin_is_said_and_leaves_nothing(runc_settings: dict[str, Any], busybox_ref: str) -> None:
     """The canary needs a network as well, so nothing is verified, and the reason is the plugin."""
-    driver = ContainerdDriver({**engine_settings, "cni_dir": "/nowhere"})
+    driver = ContainerdDriver({**runc_settings, "cni_dir": "/nowhere"})
     infos = await driver.fingerprint()
     assert all("/nowhere/bridge cannot be started" in info.reason for info in infos if info.name == "runc")
     assert await driver.list() == []

@@ -35,13 +35,6 @@ asyncio.run(main())
 
 
 @pytest.fixture
-async def driver(engine_settings: dict[str, Any]) -> AsyncIterator[ContainerdDriver]:
-    driver = ContainerdDriver(engine_settings)
-    yield driver
-    await driver.close()
-
-
-@pytest.fixture
 def restartable(containerd: OwnContainerd) -> Iterator[OwnContainerd]:
     """The run's containerd, which this test may kill."""
     yield containerd
@@ -60,11 +53,11 @@ async def next_of(events: AsyncIterator[DriverEvent], kind: type[Any]) -> Any:
 
 
 async def test_what_a_killed_process_started_runs_on_and_is_adopted(
-    driver: ContainerdDriver, engine_settings: dict[str, Any], busybox_ref: str, engine: Engine
+    driver: ContainerdDriver, runc_settings: dict[str, Any], busybox_ref: str, engine: Engine
 ) -> None:
     workload = json.dumps(_plain(script(busybox_ref, *STAY)))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", START_AND_DIE, json.dumps(engine_settings), workload, stdout=subprocess.PIPE
+        sys.executable, "-c", START_AND_DIE, json.dumps(runc_settings), workload, stdout=subprocess.PIPE
     )
     out, _ = await process.communicate()
     assert process.returncode == -signal.SIGKILL

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ from spinney_shared.model import Resources
 
 from tests.integration.engine_fixtures import STAY, printed, script, silent
 from tests.services import OwnContainerd
-
-
-@pytest.fixture
-async def driver(engine_settings: dict[str, Any]) -> AsyncIterator[ContainerdDriver]:
-    driver = ContainerdDriver(engine_settings)
-    yield driver
-    await driver.close()
 
 
 async def output(driver: ContainerdDriver, ref: str, *lines: str, **more: Any) -> str:
