@@ -1,0 +1,1 @@
+"""What the `spinney` command can do, one small module for each group of commands."""
