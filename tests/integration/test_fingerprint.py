@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spinney_node.drivers import Driver, EngineUnavailable, Unsupported
+from spinney_node.drivers import Changed, Driver, EngineUnavailable, Unsupported
 from spinney_node.drivers.conformance import silent, until
 from spinney_node.drivers.containerd import ContainerdDriver, fingerprint
 from spinney_node.drivers.containerd.candidates import Candidate
@@ -150,6 +150,19 @@ async def test_a_success_is_remembered_until_its_program_changes(
     os.utime(wrapper, ns=(1, 1))
     await verifier.verify()
     assert tried[3:] == ["wrapped", "broken"]
+
+
+async def test_a_new_runtime_is_news(connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fingerprint, "LOOK_EVERY_S", 0.05)
+    driver = await connect(search_path=f"{tmp_path}:{os.defpath}:/usr/sbin")
+    await driver.fingerprint()
+    events = driver.watch()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(events), 0.3)
+    executable(tmp_path / "youki", "exit 1")
+    event = await asyncio.wait_for(anext(events), 10)
+    assert isinstance(event, Changed)
+    assert (await found(driver))["youki"].state == "failed"
 
 
 async def test_no_containerd_is_said(connect: Connect, tmp_path: Path):

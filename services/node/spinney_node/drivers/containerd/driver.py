@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from spinney_shared.model import RuntimeInfo
 
-from .. import DriverError, DriverEvent, Handle, Unsupported, Workload
+from .. import Changed, DriverError, DriverEvent, Handle, Unsupported, Workload
 from . import settings as settings_
 from .candidates import Candidate, Verdict
 from .containers import GENERATION, MICROSERVICE, NUMBER, RUNTIME, seconds
@@ -19,7 +19,7 @@ from .images import Image
 from .pb import containers_pb2, process_pb2
 from .spec import hostname
 from .tasks import exit_words
-from .watching import Watch
+from .watching import Watch, Watcher
 
 
 class ContainerdDriver:
@@ -31,6 +31,8 @@ class ContainerdDriver:
         self._engine = Engine(settings_.parse(settings))
         self._verifier = Verifier(self._engine)
         self._watch = Watch(self._engine)
+        self._watchers = WeakSet[Watcher]()
+        self._looking: asyncio.Task[None] | None = None
         self._verdicts: list[Verdict] | None = None
         self._fingerprinting = asyncio.Lock()
         self._alone = WeakValueDictionary[str, asyncio.Lock]()
@@ -96,7 +98,10 @@ class ContainerdDriver:
 
     def watch(self) -> AsyncIterator[DriverEvent]:
         """Events from now on, for ever; survives containerd's restart (then yields Changed)."""
-        return self._watch.watcher()
+        watcher = self._watch.watcher()
+        self._watchers.add(watcher)
+        self._looking = self._looking or asyncio.create_task(self._look())
+        return watcher
 
     async def logs(self, id: str, tail_bytes: int) -> bytes:
         """The last `tail_bytes` of stdout and stderr; empty when there are none."""
@@ -104,8 +109,17 @@ class ContainerdDriver:
 
     async def close(self) -> None:
         """Let go of containerd; workloads keep running."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
         await self._watch.close()
         await self._engine.close()
+
+    async def _look(self) -> None:
+        """Tell watchers when the runtimes are not what they were."""
+        async for words in self._verifier.changes():
+            for watcher in self._watchers:
+                watcher.put(Changed(words))
 
     def _being_made(self, id: str, task: process_pb2.Process | None) -> bool:
         lock = self._alone.get(id)

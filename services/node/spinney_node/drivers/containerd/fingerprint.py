@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -21,7 +21,7 @@ from .. import DriverError, EngineUnavailable, ImageUnavailable
 from .canary import ARCHITECTURES, Kernel
 from .canary_image import REFERENCE, canary_image
 from .candidates import Candidate, Verdict
-from .discovery import Configuration, discover, missing, read_configuration
+from .discovery import discover, missing, read_configuration
 from .engine import Engine, RunResult
 from .hints import hint_for, reason_of
 from .judging import DRIVER, isolation_shown, objection, parse_version, with_default
@@ -34,14 +34,25 @@ CANARY_DEADLINE_S: Final = 10.0
 
 VERSION_DEADLINE_S: Final = 5.0
 
+LOOK_EVERY_S: Final = 10.0
+"""How soon a new binary or a changed configuration is noticed: a few dozen file stamps each time."""
+
 _log = logging.getLogger(__name__)
 
 
 class _Survey(Struct, frozen=True):
     """What was found on this machine."""
 
-    configuration: Configuration
+    candidates: tuple[Candidate, ...]
+    default: str
+    problems: tuple[str, ...]
     programs: Mapping[str, str]
+    keys: Mapping[str, object]
+    """Candidate → what changes with its program and its configuration."""
+
+    def same_as(self, other: _Survey) -> bool:
+        """Whether verifying again would be for nothing."""
+        return (self.keys, self.default) == (other.keys, other.default)
 
 
 class Verifier:
@@ -51,6 +62,7 @@ class Verifier:
         self._engine = engine
         self._settings = engine.settings
         self._worked: dict[object, Verdict] = {}
+        self._last: _Survey | None = None
         self._alone = asyncio.Lock()
         self._host = Kernel(os.uname().release, os.uname().version)
 
@@ -61,27 +73,39 @@ class Verifier:
         """
         async with self._alone:
             survey = await asyncio.to_thread(self._survey)
-            for problem in survey.configuration.problems:
+            for problem in survey.problems:
                 _log.warning("containerd's configuration: %s", problem)
-            candidates = discover(self._settings.runtimes, survey.configuration, survey.programs)
             await self._engine.prepare()
-            verdicts = await self._try_all(candidates, survey.programs)
-            return with_default(verdicts, survey.configuration.default)
+            verdicts = await self._try_all(survey)
+            self._last = survey
+            return with_default(verdicts, survey.default)
+
+    async def changes(self) -> AsyncIterator[str]:
+        """For ever: in words, that something verified before is not what it was; told once per change."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            survey = await asyncio.to_thread(self._survey)
+            if self._last is not None and not survey.same_as(self._last):
+                self._last = survey
+                yield "the runtimes' programs or their configuration changed"
 
     def _survey(self) -> _Survey:
         texts, unread = read_texts(self._settings.config_path)
         found = read_configuration(texts)
-        problems = (*unread, *found.problems)
-        return _Survey(Configuration(found.candidates, found.default, problems), programs(self._settings.search_path))
+        there = programs(self._settings.search_path)
+        candidates = tuple(discover(self._settings.runtimes, found, there))
+        keys = {candidate.name: _key(candidate, there) for candidate in candidates}
+        return _Survey(candidates, found.default, (*unread, *found.problems), there, keys)
 
-    async def _try_all(self, candidates: list[Candidate], programs: Mapping[str, str]) -> list[Verdict]:
-        keys = {c.name: await asyncio.to_thread(self._key, c, programs) for c in candidates}
+    async def _try_all(self, survey: _Survey) -> list[Verdict]:
+        containerd = await asyncio.to_thread(stamp, self._settings.socket)  # new when it was started anew
+        keys = {name: (key, containerd) for name, key in survey.keys.items()}
         self._worked = {key: verdict for key, verdict in self._worked.items() if key in keys.values()}
         if all(key in self._worked for key in keys.values()):
-            return [self._worked[keys[c.name]] for c in candidates]
+            return [self._worked[keys[c.name]] for c in survey.candidates]
         await self._import_canary()
         try:
-            return [await self._remembered(c, keys[c.name], programs) for c in candidates]
+            return [await self._remembered(c, keys[c.name], survey.programs) for c in survey.candidates]
         finally:
             await self._engine.images.remove(REFERENCE)
 
@@ -150,9 +174,9 @@ class Verifier:
             return ""
         return parse_version(done.out.decode(errors="replace"))
 
-    def _key(self, candidate: Candidate, programs: Mapping[str, str]) -> object:
-        """Changes with everything a success depends on: the program, its configuration, containerd's own start."""
-        shim = programs.get(shim_binary(candidate.runtime_type), "")
-        binary = candidate.binary or programs.get("runc", "")
-        files = (binary, shim, candidate.options.config_path, self._settings.socket)
-        return candidate, tuple(stamp(path) for path in files if path)
+
+def _key(candidate: Candidate, programs: Mapping[str, str]) -> object:
+    """Changes with everything on this machine's disk that a success depends on."""
+    shim = programs.get(shim_binary(candidate.runtime_type), "")
+    binary = candidate.binary or programs.get("runc", "")
+    return candidate, tuple(stamp(path) for path in (binary, shim, candidate.options.config_path) if path)

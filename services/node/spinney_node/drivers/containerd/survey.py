@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,7 @@ def programs(search_path: str) -> dict[str, str]:
             continue
         shims = sorted(Path(folder).glob("containerd-shim-*"))
         for path in (*shims, *(Path(folder, name) for name in (*OCI_BINARIES, *_EXTRA))):
-            if path.is_file() and path.stat().st_mode & 0o111:
+            if path.is_file() and os.access(path, os.X_OK):
                 found.setdefault(path.name, str(path))
     return found
 
