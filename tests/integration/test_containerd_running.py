@@ -96,6 +96,16 @@ async def test_a_signal_is_told_by_name(driver: ContainerdDriver, busybox_ref: s
     assert (listed.state, listed.exit_code, listed.detail) == ("stopped", 137, "killed by signal 9 (SIGKILL)")
 
 
+async def test_a_stop_lets_it_end_by_itself(driver: ContainerdDriver, busybox_ref: str) -> None:
+    workload = script(busybox_ref, "trap 'echo bye; exit 3' TERM", "echo ready", STAY[1])
+    await driver.start(workload, silent)
+    await printed(driver, workload.id, b"ready")
+    await driver.stop(workload.id, 10)
+    (stopped,) = await driver.list()
+    assert (stopped.state, stopped.exit_code) == ("stopped", 3)
+    assert await driver.logs(workload.id, 4) == b"bye\n"
+
+
 async def test_an_end_at_once_is_told_although_start_still_reports(driver: ContainerdDriver, busybox_ref: str) -> None:
     events = driver.watch()
     for code in (1, 2, 3):
