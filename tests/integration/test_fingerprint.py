@@ -4,9 +4,11 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from spinney_node.drivers import Changed, Driver, EngineUnavailable, Unsupported
 from spinney_node.drivers.conformance import silent, until
@@ -185,7 +187,7 @@ class Mended(OwnContainerd):
         super().prepare()
         folder = self.config_file.parent
         runsc = shutil.which("runsc")
-        wrapper = executable(folder / "runsc-here", f'exec {runsc} --network=none --platform=ptrace "$@"')
+        wrapper = executable(folder / "runsc-here", f'exec {runsc} --network=host --platform=ptrace "$@"')
         (folder / "runtimes.toml").write_text(
             'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\ndefault_runtime_name = "crun"\n'
             '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc]\nruntime_type = "io.containerd.runc.v2"\n'
@@ -214,7 +216,7 @@ async def test_crun_and_gvisor_work_where_containerd_is_set_up_for_them(mended: 
         assert [info.name for info in infos.values() if info.default] == ["crun"]
         assert infos["runsc"].isolation == "user-space kernel"
         assert "runtimes.toml" in infos["runsc"].source
-        kernels = [await kernel_inside(driver, busybox_ref, runtime) for runtime in ("crun", "runsc")]
+        kernels = [await kernel_of_a_server(driver, busybox_ref, runtime) for runtime in ("crun", "runsc")]
         host = await asyncio.to_thread(Path("/proc/version").read_text)
         assert kernels[0] == host
         assert kernels[1].startswith("Linux version 4.4.0"), "gVisor's own"
@@ -223,16 +225,19 @@ async def test_crun_and_gvisor_work_where_containerd_is_set_up_for_them(mended: 
         await clean(settings)
 
 
-async def kernel_inside(driver: ContainerdDriver, ref: str, runtime: str) -> str:
-    """What a container on that runtime reads as the kernel's version."""
-    workload = script(ref, "cat /proc/version", *STAY, runtime=runtime)
+async def kernel_of_a_server(driver: ContainerdDriver, ref: str, runtime: str) -> str:
+    """What a web server on that runtime, which does answer at its own address, reads as its kernel's version."""
+    workload = script(ref, "cat /proc/version > index.html", "exec httpd -f -p 8080", runtime=runtime)
     handle = await driver.start(workload, silent)
     assert handle.runtime == runtime
+    texts: list[str] = []
 
-    async def printed() -> bool:
-        return (await driver.logs(workload.id, 1000)).endswith(b"\n")
+    async def answers() -> bool:
+        with suppress(httpx.TransportError):
+            texts.append((await client.get(f"http://{handle.address}:8080/")).text)
+        return bool(texts)
 
-    await until(printed, f"the output on {runtime}")
-    text = (await driver.logs(workload.id, 1000)).decode()
+    async with httpx.AsyncClient(timeout=2) as client:
+        await until(answers, f"an answer from the server on {runtime}")
     await driver.remove(workload.id)
-    return text
+    return texts[0]
