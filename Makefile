@@ -5,6 +5,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile
 MEMBERS := shared services/root services/cluster services/node cli
 TESTS := $(wildcard $(addprefix tests/,unit contracts simulation integration e2e))
 SEEDS ?= 10000
@@ -15,16 +16,16 @@ ARGS ?=
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
-setup: $(VENV)/.installed  ## install what is missing: Debian packages (as root), Python packages, a mongod
+setup: $(VENV)/.dev  ## install what is missing: Debian packages (as root), Python packages, a mongod
 	@:
 
-demo: setup  ## bring everything up, run a small application, break it, clean up
+demo: $(VENV)/.runtime  ## bring everything up, run a small application, break it, clean up
 	@$(PYTHON) -m spinney demo $(ARGS)
 
-up: setup  ## start the local stack and leave it running until Ctrl-C
+up: $(VENV)/.runtime  ## start the local stack and leave it running until Ctrl-C
 	@$(PYTHON) -m spinney up $(ARGS)
 
-down: setup  ## end the local stack that another terminal (or a crash) left running
+down: $(VENV)/.runtime  ## end the local stack that another terminal (or a crash) left running
 	@$(PYTHON) -m spinney down $(ARGS)
 
 test: setup  ## run all tests; ARGS="-k name" for some
@@ -53,12 +54,18 @@ clean:  ## end the stack; remove its state, the virtual environment and the cach
 	rm -rf .spinney $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Installed = the Debian packages, the pinned Python packages, our own distributions (editable), a mongod.
-$(VENV)/.installed: requirements/debian.txt requirements/dev.txt scripts/install-debian-packages $(MEMBERS:%=%/pyproject.toml)
+# To run: the Debian packages, the pinned Python packages, our own distributions (editable), a mongod.
+$(VENV)/.runtime: requirements/debian.txt requirements/runtime.txt scripts/install-debian-packages $(MEMBERS:%=%/pyproject.toml)
 	@scripts/install-debian-packages requirements/debian.txt
 	@test -x $(PYTHON) || python3 -m venv $(VENV)
 	@echo "installing Python packages into $(VENV)"
-	@$(PYTHON) -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
-	@$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=--editable ./%)
+	@$(PIP) --require-hashes --requirement requirements/runtime.txt
+	@$(PIP) --no-deps --no-build-isolation $(MEMBERS:%=--editable ./%)
 	@$(PYTHON) -m spinney.stack fetch
+	@touch $@
+
+# To develop: the tests' and checks' packages as well.
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@echo "installing development packages into $(VENV)"
+	@$(PIP) --require-hashes --requirement requirements/dev.txt
 	@touch $@
