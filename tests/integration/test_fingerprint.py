@@ -167,6 +167,18 @@ async def test_a_new_runtime_is_news(connect: Connect, tmp_path: Path, monkeypat
     assert (await found(driver))["youki"].state == "failed"
 
 
+async def test_what_failed_is_tried_again_after_a_while(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fingerprint, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(fingerprint, "AGAIN_AFTER_LOOKS", 3)
+    driver = await connect(search_path=str(tmp_path), runtimes={"late": {"binary": "/bin/false"}})
+    await driver.fingerprint()
+    event = await asyncio.wait_for(anext(driver.watch()), 10)
+    assert isinstance(event, Changed)
+    assert "failed" in event.detail
+
+
 async def test_no_containerd_is_said(connect: Connect, tmp_path: Path):
     with pytest.raises(EngineUnavailable, match=r"none\.sock"):
         await (await connect(socket=str(tmp_path / "none.sock"))).fingerprint()

@@ -7,6 +7,7 @@ real container ran on it to its end, with a network of its own, and showed the k
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import secrets
@@ -37,6 +38,9 @@ VERSION_DEADLINE_S: Final = 5.0
 LOOK_EVERY_S: Final = 10.0
 """How soon a new binary or a changed configuration is noticed: a few dozen file stamps each time."""
 
+AGAIN_AFTER_LOOKS: Final = 30
+"""What failed is tried again after so many looks (5 minutes): the machine was too busy, or was mended meanwhile."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -63,6 +67,7 @@ class Verifier:
         self._settings = engine.settings
         self._worked: dict[object, Verdict] = {}
         self._last: _Survey | None = None
+        self._some_failed = False
         self._alone = asyncio.Lock()
         self._host = Kernel(os.uname().release, os.uname().version)
 
@@ -77,17 +82,19 @@ class Verifier:
                 _log.warning("containerd's configuration: %s", problem)
             await self._engine.prepare()
             verdicts = await self._try_all(survey)
-            self._last = survey
+            self._last, self._some_failed = survey, any(v.info.state == "failed" for v in verdicts)
             return with_default(verdicts, survey.default)
 
     async def changes(self) -> AsyncIterator[str]:
-        """For ever: in words, that something verified before is not what it was; told once per change."""
-        while True:
+        """For ever, in words: something verified is not what it was (told once), or what failed is worth a new try."""
+        for look in itertools.count(1):
             await asyncio.sleep(LOOK_EVERY_S)
             survey = await asyncio.to_thread(self._survey)
             if self._last is not None and not survey.same_as(self._last):
                 self._last = survey
                 yield "the runtimes' programs or their configuration changed"
+            elif self._some_failed and look % AGAIN_AFTER_LOOKS == 0:
+                yield "runtimes that failed are to be tried again"
 
     def _survey(self) -> _Survey:
         texts, unread = read_texts(self._settings.config_path)
