@@ -19,12 +19,11 @@ from msgspec import Struct
 from spinney_shared.model import PortMapping, Resources
 
 from .. import DriverError
-from . import capabilities, spec
+from . import capabilities, logs, spec
 from .api import Api, TookTooLong
 from .candidates import Candidate
 from .containers import CANARY, STALE_S, Containers, seconds
 from .images import Image, Images
-from .logs import tail
 from .netns import fresh_netns
 from .network import Network
 from .settings import Settings
@@ -149,7 +148,11 @@ class Engine:
 
     async def logs(self, id: str, tail_bytes: int) -> bytes:
         """The end of what the container printed; empty when there is nothing."""
-        return await asyncio.to_thread(tail, self._folder(id) / "log", tail_bytes)
+        return await asyncio.to_thread(logs.tail, self._folder(id), tail_bytes)
+
+    async def trim_logs(self) -> None:
+        """Cut what containers printed to the size that the settings allow."""
+        await asyncio.to_thread(logs.trim, self._folders, self.settings.log_mib * 1024 * 1024)
 
     async def close(self) -> None:
         """Let go of containerd."""
@@ -164,7 +167,7 @@ class Engine:
             if not job.candidate.plain_processes:  # it looks at the network's interfaces when it creates the container
                 await attaching
             created_at = await self._record(job, netns, binds)
-            pid = await self.tasks.create(job.id, mounts, str(folder / "log"))
+            pid = await self.tasks.create(job.id, mounts, str(folder / logs.NAME))
             address = await attaching
             await self.tasks.start(job.id)
         return Started(pid, address, created_at)

@@ -24,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_dir: str = "/run/spinney/containerd"
     """What must not: the runtimes' own state and the addresses in use."""
     snapshotter: str = "overlayfs"
+    log_mib: int = 16
+    """How much of a container's output is kept at least; at most it takes twice that on the disk."""
     plain_http: tuple[str, ...] = ()
     """Registries (``host`` or ``host:port``) spoken to without TLS; loopback addresses are anyway."""
     credentials: dict[str, Credential] = {}
@@ -47,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"bridge {self.bridge!r}: 1 to 15 letters, digits, '_', '.' and '-' are allowed")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", self.namespace):
             raise ValueError(f"namespace {self.namespace!r}: 1 to 40 letters, digits, '_', '.' and '-' are allowed")
+        if self.log_mib < 1:
+            raise ValueError(f"log_mib {self.log_mib}: 1 or more is needed")
         for name in ("socket", "state_dir", "run_dir", "cni_dir"):
             if not Path(getattr(self, name)).is_absolute():
                 raise ValueError(f"{name} {getattr(self, name)!r}: an absolute path is needed")

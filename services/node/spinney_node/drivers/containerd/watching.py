@@ -114,11 +114,12 @@ class Watch:
     async def _keep_comparing(self) -> None:
         while True:
             try:
+                await self._engine.trim_logs()
                 await self.compare()
             except EngineUnavailable:
                 pass  # `_follow` says so, and this comes round again
-            except DriverError as e:
-                log.warning("what runs could not be compared with what should: %s", e)
+            except (DriverError, OSError) as e:
+                log.warning("what runs could not be compared with what should, or output not be cut: %s", e)
             await asyncio.sleep(_COMPARE_EVERY_S)
 
     async def _follow(self) -> None:
