@@ -30,6 +30,7 @@ from spinney_node.drivers import LogReader, Workload
 from spinney_node.drivers.containerd import ContainerdDriver
 from spinney_node.drivers.containerd.engine import Engine
 from spinney_node.drivers.containerd.network import overlapping
+from spinney_node.drivers.containerd.pb import content_pb2, images_pb2, leases_pb2, snapshots_pb2
 from spinney_node.drivers.containerd.process import run
 from spinney_node.drivers.containerd.settings import parse
 from spinney_shared.model import MicroserviceSpec, Resources
@@ -246,3 +247,20 @@ async def printed(driver: LogReader, id: str, words: bytes) -> None:
             return
         await anyio.sleep(0.05)
     pytest.fail(f"{id} did not print {words!r} but {seen!r}")
+
+
+def tiny(text: str, layers: int = 1) -> OciImage:
+    return image([tar({f"file{n}": text.encode()}) for n in range(layers)], {"Cmd": ["/x"], "Env": [f"TEXT={text}"]})
+
+
+async def left_behind(engine: Engine) -> list[str]:
+    """Images, blobs, leases and snapshots of the engine's namespace."""
+    api, snapshots = engine.api, snapshots_pb2.ListSnapshotsRequest(snapshotter=engine.settings.snapshotter)
+    images = await api.call("images.v1.Images/List", images_pb2.ListImagesRequest(), images_pb2.ListImagesResponse)
+    leases = await api.call("leases.v1.Leases/List", leases_pb2.ListRequest(), leases_pb2.ListResponse)
+    found = [*(i.name for i in images.images), *(lease.id for lease in leases.leases)]
+    async for page in api.stream("snapshots.v1.Snapshots/List", snapshots, snapshots_pb2.ListSnapshotsResponse):
+        found += [info.name for info in page.info]
+    async for page in api.stream("content.v1.Content/List", content_pb2.InfoRequest(), content_pb2.InfoResponse):
+        found.append(page.info.digest)
+    return found
