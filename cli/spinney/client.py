@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TypeVar
 from urllib.parse import quote
@@ -90,8 +91,8 @@ class Client:
                     response.read()
                     raise _refused(response)
                 for line in response.iter_lines():
-                    if line.startswith("data:"):
-                        yield line.removeprefix("data:").strip().encode()
+                    if data := line.removeprefix("data:").strip() if line.startswith("data:") else "":
+                        yield data.encode()
         except httpx.TransportError as error:
             raise _unreachable(self.place, error) from error
 
@@ -113,7 +114,8 @@ class Client:
 
 
 def _unreachable(place: Place, error: httpx.TransportError) -> RootUnreachable:
-    return RootUnreachable(place.url, str(error) or type(error).__name__)
+    words = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    return RootUnreachable(place.url, words)
 
 
 def _refused(response: httpx.Response) -> CommandError:

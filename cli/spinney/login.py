@@ -61,9 +61,10 @@ class KeptLogins:
 
 
 class Login(httpx.Auth):
-    """Puts a token on every request; gets one first when there is none, and a new one when the root refuses it."""
+    """Puts a token on every request; gets one first when there is none, and a new one when the root refuses it.
 
-    requires_response_body = True
+    For synchronous clients. Only answers about logins are read here: others may be streams without an end.
+    """
 
     def __init__(self, place: Place, ask: AskPassword, tokens: Tokens | None = None) -> None:
         self._place, self._ask = place, ask
@@ -90,6 +91,7 @@ class Login(httpx.Auth):
             raise NotLoggedIn(self._place.url, f"there is no password for {self._place.user}")
         body = {"username": self._place.user, "password": password}
         response = yield httpx.Request("POST", f"{self._place.url}/api/auth/login", json=body)
+        response.read()
         if response.status_code != httpx.codes.OK:
             raise NotLoggedIn(self._place.url, _reason(response))
         self.tokens = _tokens(response)
@@ -100,6 +102,7 @@ class Login(httpx.Auth):
             return False
         headers = {"Authorization": f"Bearer {self.tokens.refresh_token}"}
         response = yield httpx.Request("POST", f"{self._place.url}/api/auth/refresh", headers=headers)
+        response.read()
         if response.status_code != httpx.codes.OK:
             return False
         self.tokens = Tokens(_tokens(response).token, self.tokens.refresh_token)

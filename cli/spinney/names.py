@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from .errors import NoSuchName
@@ -34,9 +35,9 @@ def find_service(services: Sequence[Service], name: str) -> Service:
 
 def find_either(applications: Sequence[Application], services: Sequence[Service], name: str) -> Application | Service:
     """The application or service of this name, applications first. Raises NoSuchName."""
-    for find, things in ((find_application, applications), (find_service, services)):
+    for find in (partial(find_application, applications), partial(find_service, services)):
         try:
-            return find(things, name)
+            return find(name)
         except NoSuchName as error:
             if error.fitting:
                 raise

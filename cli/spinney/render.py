@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -40,14 +41,23 @@ def table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
 
 def clusters_table(clusters: Sequence[Cluster]) -> Table:
     """Clusters, what is free in them, and what they can run."""
-    made = table("Clusters", "cluster", "state", "nodes", "CPUs free", "memory free", "verified", right=("nodes",))
+    made = table(
+        "Clusters",
+        "cluster",
+        "state",
+        "nodes",
+        "CPUs free",
+        "GB free",
+        "verified",
+        right=("nodes", "CPUs free", "GB free"),
+    )
     for one in clusters:
         made.add_row(
             one.name,
             coloured("active" if one.active else "offline"),
             str(one.active_nodes),
             f"{one.vcpus:g} of {one.total_cpu_cores:g}",
-            f"{one.memory} of {one.memory_in_mb} MB",
+            _of(one.memory, one.memory_in_mb),
             ", ".join(one.virtualization) or NONE_YET,
         )
     return made
@@ -55,18 +65,18 @@ def clusters_table(clusters: Sequence[Cluster]) -> Table:
 
 def nodes_table(nodes: Sequence[Node]) -> Table:
     """Nodes, what is free on them, and what they can run."""
-    columns = ("node", "cluster", "state", "arch", "CPUs free", "memory free", "instances", "verified")
-    made = table("Nodes", *columns, right=("instances",))
+    columns = ("node", "cluster", "state", "arch", "CPUs free", "GB free", "runs", "verified")
+    made = table("Nodes", *columns, right=("runs", "CPUs free", "GB free"))
     for one in nodes:
         free_cpu = (one.capacity.cpu_milli - one.reserved.cpu_milli) / 1000
-        free_memory = one.capacity.memory_mib - one.reserved.memory_mib
+        memory = one.capacity.memory_mib
         made.add_row(
             one.name,
             one.cluster,
             coloured("online" if one.online else "offline"),
             one.arch,
             f"{free_cpu:g} of {one.capacity.cpu_milli / 1000:g}",
-            f"{free_memory} of {one.capacity.memory_mib} MB",
+            _of(memory - one.reserved.memory_mib, memory),
             str(one.instances),
             ", ".join(r.name for r in one.runtimes if r.state == "verified") or NONE_YET,
         )
@@ -101,7 +111,7 @@ def runtime_notes(nodes: Sequence[Node]) -> list[Padding]:
 
 def services_table(applications: Sequence[Application], services: Sequence[Service]) -> Table:
     """Applications with their services: how many instances run of those that are wanted."""
-    columns = ("application", "service", "status", "running", "runs as", "id")
+    columns = ("application", "service", "status", "running", "runs as")
     made = table("Applications", *columns, right=("running",))
     of = {service.id: service for service in services}
     for one in applications:
@@ -114,10 +124,9 @@ def services_table(applications: Sequence[Application], services: Sequence[Servi
                 coloured(service.status),
                 f"{running}/{service.replicas}",
                 service.virtualization,
-                service.id,
             )
         if not own:
-            made.add_row(whole_name(one), "(no services)", "", "", "", one.id)
+            made.add_row(whole_name(one), "(no services)", "", "", "")
     return made
 
 
@@ -171,13 +180,13 @@ def event_line(event: Event) -> Text:
 
 
 def progress_words(service: Service) -> str:
-    """How far a service is, in a few words: ``1 of 3 run; 2 CREATING``."""
-    counts: dict[str, int] = {}
-    for one in service.instances:
-        counts[one.status] = counts.get(one.status, 0) + 1
-    running = counts.pop("RUNNING", 0)
-    others = ", ".join(f"{count} {status}" for status, count in counts.items())
-    return f"{running} of {service.replicas} run" + (f"; {others}" if others else "")
+    """How far a service is, in a few words: ``1 of 3 run; 2 CREATING: starting on runc``."""
+    waiting = [one for one in service.instances if one.status != "RUNNING"]
+    counts = Counter(one.status for one in waiting)
+    words = f"{len(service.instances) - len(waiting)} of {service.replicas} run"
+    if waiting:
+        words += "; " + ", ".join(f"{count} {status}" for status, count in counts.items())
+    return ": ".join([words, *[one.detail for one in waiting if one.detail][:1]])
 
 
 def seconds(duration_s: float) -> str:
@@ -190,6 +199,11 @@ def seconds(duration_s: float) -> str:
 def instance_where(one: Instance) -> str:
     """Where an instance is and what it runs on, in words."""
     return f"on {one.node_name} by {one.runtime}, address {one.address or 'unknown'}"
+
+
+def _of(free_mib: int, all_mib: int) -> str:
+    """GB for people: 512 and 24103 MiB → ``0.5 of 23.5``."""
+    return f"{free_mib / 1024:.1f} of {all_mib / 1024:.1f}"
 
 
 def _runtimes(nodes: Sequence[Node]) -> list[tuple[Node, Runtime]]:

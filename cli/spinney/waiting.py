@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from .client import Client
@@ -39,9 +40,14 @@ def words(services: Sequence[Service]) -> str:
 
 
 def why_not(services: Sequence[Service]) -> str:
-    """What keeps these from running, one line for each service."""
-    waiting = [one for one in services if not is_done(one)]
-    return "\n".join(f"  {one.job_name}: {one.status}: {one.detail or 'no reason known yet'}" for one in waiting)
+    """What keeps these from running, one line for each reason."""
+    reasons = Counter(
+        f"{service.job_name}: {one.status}: {one.detail or 'no reason known yet'}"
+        for service in services
+        for one in service.instances
+        if one.status not in _DONE
+    )
+    return "\n".join(f"  {count} of {reason}" for reason, count in reasons.items())
 
 
 def until_running(

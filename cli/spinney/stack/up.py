@@ -46,8 +46,8 @@ async def up(state_dir: Path = DEFAULT_STATE_DIR, say: Say = print) -> None:
     async def work() -> None:
         async with Stack(state_dir, say) as stack:
             await stack.start()
-            say(_welcome(stack))
-            await _keep_running(stack, say)
+            say(welcome(stack))
+            await keep_running(stack, say)
 
     await until_told_to_stop(work)
     say("everything of this stack has ended; its state stays in the folder for the next time")
@@ -58,7 +58,7 @@ async def down(state_dir: Path = DEFAULT_STATE_DIR, say: Say = print) -> None:
     say("the stack has ended" if await end_stack(state_dir) else "nothing to end: no stack runs here")
 
 
-async def _keep_running(stack: Stack, say: Say) -> None:
+async def keep_running(stack: Stack, say: Say) -> None:
     """Start again what ends by itself, as a service manager would; say so, with its last words."""
     given_up: set[str] = set()
     while True:
@@ -72,7 +72,8 @@ async def _keep_running(stack: Stack, say: Say) -> None:
                 say(f"{error}\nIt stays down. `make down`, mend the cause, then `make up`.")
 
 
-def _welcome(stack: Stack) -> str:
+def welcome(stack: Stack) -> str:
+    """Where everything of a running stack is, for people."""
     lines = [
         "",
         f"REST API   {stack.rest_url}/api/docs  (user {stack.admin}, password in {stack.admin_password_file})",

@@ -1,0 +1,31 @@
+"""The demonstration's containers as containerd has them: seen, and killed, behind Spinney's back."""
+
+from __future__ import annotations
+
+import anyio
+
+from spinney.stack import Stack, StackError
+from spinney.stack.daemon import program
+from spinney.stack.settings import inherited_environment
+
+
+async def containers(stack: Stack, microservice: str, number: int | None = None) -> list[str]:
+    """The ids of the containers of a microservice, or of one instance of it. Raises StackError."""
+    wanted = f'labels."spinney.microservice"=={microservice}'
+    if number is not None:
+        wanted += f',labels."spinney.number"=={number}'
+    return (await _ctr(stack, "containers", "ls", "--quiet", wanted)).split()
+
+
+async def kill(stack: Stack, container: str) -> None:
+    """SIGKILL, as the kernel's out-of-memory killer would. Raises StackError."""
+    await _ctr(stack, "tasks", "kill", "--signal", "SIGKILL", container)
+
+
+async def _ctr(stack: Stack, *words: str) -> str:
+    where = ["--address", str(stack.containerd.socket), "--namespace", stack.containerd.namespace]
+    command = [program("ctr", "containerd"), *where, *words]
+    done = await anyio.run_process(command, env=inherited_environment(), check=False)
+    if done.returncode != 0:
+        raise StackError(f"ctr {' '.join(words)}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode()

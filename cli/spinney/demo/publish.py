@@ -1,0 +1,51 @@
+"""Events over MQTT with Debian's own client: what any system can do without a line of Spinney's code."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import anyio
+import msgspec
+
+from spinney.shapes import EventResult
+from spinney.stack import Stack, StackError
+from spinney.stack.daemon import program
+from spinney.stack.settings import inherited_environment
+
+from .application import cloud_event
+
+ANSWER_LIMIT_S = 20
+"""For an answer that takes milliseconds; only a root that is away meets it."""
+
+
+async def publish(stack: Stack, kind: str, data: dict[str, Any]) -> EventResult:
+    """Publish a deploy, undeploy or scale event and wait for its answer. Raises StackError unless it is accepted."""
+    id = str(uuid.uuid4())
+    command = [
+        program("mosquitto_rr", "mosquitto-clients"),
+        *arguments(kind, f"client/demo/{id}", cloud_event(id, kind, data)),
+    ]
+    # the login is in a file, so that no password stands on a command line
+    told = {**inherited_environment(), "XDG_CONFIG_HOME": str(stack.folder.client)}
+    done = await anyio.run_process(command, env=told, check=False)
+    if not done.stdout.strip():
+        words = done.stderr.decode(errors="replace").strip()
+        raise StackError(f"no answer to the {kind} event after {ANSWER_LIMIT_S} s. {words}".rstrip())
+    try:
+        result = msgspec.json.decode(done.stdout, type=EventResult)
+    except msgspec.DecodeError as error:
+        raise StackError(f"the answer to the {kind} event cannot be read: {error}") from error
+    if result.status != "accepted":
+        listed = "\n".join(f"  {problem.path}: {problem.message}" for problem in result.errors)
+        raise StackError(f"the {kind} event was {result.status}:\n{listed}")
+    return result
+
+
+def arguments(kind: str, answer_topic: str, event: bytes) -> list[str]:
+    """How mosquitto_rr is told to publish the event and to wait for the answer.
+
+    The event is an argument because mosquitto_rr 2.0 publishes nothing of what it should read from a file or stdin.
+    """
+    words = ["-t", f"spinney/v1/events/{kind}", "-e", answer_topic, "-q", "1", "-W", str(ANSWER_LIMIT_S)]
+    return [*words, "-m", event.decode()]
