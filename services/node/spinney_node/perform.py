@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -80,6 +81,7 @@ class Performer:
         id = action.workload.id
         try:
             async with self._slots:
+                begun = time.monotonic()
                 handle = await self._drivers[action.driver].start(
                     action.workload, lambda detail: self._put(m.Progressed(id, detail))
                 )
@@ -92,6 +94,7 @@ class Performer:
         except DriverError as error:
             self._put(m.StartFailed(id, "other", str(error)))
         else:
+            log.info("%s runs on %s after %.1f ms", handle.key, handle.runtime, 1000 * (time.monotonic() - begun))
             self._put(m.Started(action.driver, handle))
 
     async def _remove(self, action: m.Remove) -> None:

@@ -1,0 +1,1 @@
+"""What Spinney costs, measured on the real parts: ``make bench`` (see README.md)."""
