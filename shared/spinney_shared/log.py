@@ -18,7 +18,7 @@ from .config import LogSettings
 OURS = ("spinney", "spinney_shared", "spinney_root", "spinney_cluster", "spinney_node")
 """Our packages. Libraries stay at ``info`` or above: MongoDB's driver writes whole documents at ``debug``."""
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {10: "\\n", 9: " "}
 _encoder = msgspec.json.Encoder(enc_hook=str)
 

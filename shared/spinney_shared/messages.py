@@ -186,7 +186,7 @@ class Answer(Message, frozen=True):
     error: str = ""
 
 
-class CloudEvent(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class CloudEvent(Struct, frozen=True, kw_only=True):
     """A lifecycle event going out: CloudEvents 1.0, structured JSON."""
 
     specversion: str = "1.0"
