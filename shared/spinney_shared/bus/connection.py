@@ -12,11 +12,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import aiomqtt
 import anyio
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, ConnectFlags, MQTTMessage
 from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -39,6 +41,10 @@ SUBSCRIBE_CHUNK = 100
 
 _log = logging.getLogger(__name__)
 _AT_LEAST_ONCE = SubscribeOptions(qos=1)
+_YES = (b"", b"\x00", b"\x10")
+"""What may follow the number in a PUBACK: nothing, success, nobody subscribes to that topic."""
+_PLAIN_YES = ReasonCode(PacketTypes.PUBACK)
+_NO_PROPERTIES = Properties(PacketTypes.PUBACK)
 
 
 class Connection(aiomqtt.Client):
@@ -83,6 +89,8 @@ class Connection(aiomqtt.Client):
         self._acknowledged = on_acknowledged
         self._subscribed = on_subscribed
         self._requested: dict[int, Sequence[str]] = {}
+        self._any_puback = self._client._handle_pubackcomp
+        self._client._handle_pubackcomp = self._plain_puback
 
     async def __aenter__(self) -> Connection:
         """Connect and wait for the broker's yes; raises aiomqtt.MqttError.
@@ -183,6 +191,19 @@ class Connection(aiomqtt.Client):
                 getattr(properties, "CorrelationData", b""),
             )
         )
+
+    def _plain_puback(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        """The most frequent packet of all, for which paho builds a table of reasons and one of properties each time.
+
+        A yes without more to say (to nobody listening, too) needs neither; anything else is left to paho.
+        """
+        packet = self._client._in_packet["packet"]
+        if cmd != "PUBACK" or len(packet) > 3 or packet[2:] not in _YES:
+            return self._any_puback(cmd)
+        mid = int.from_bytes(packet[:2], "big")
+        if mid in self._client._out_messages:
+            return self._client._do_on_publish(mid, _PLAIN_YES, _NO_PROPERTIES)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _on_publish(
         self, client: PahoClient, userdata: object, mid: int, reason_code: ReasonCode, properties: Properties
