@@ -14,6 +14,9 @@ from .state import NodeView, State
 
 SOURCE = "/spinney/root"
 
+_OUT = {kind: topics.OUT.format(subject=kind) for kind in ("instance", "node", "runtime", "cluster")}
+"""Made once: a burst of instances is a burst of events."""
+
 
 def tell_clusters(state: State, now: Now) -> list[Send]:
     """The desired sets that are due, merged per cluster."""
@@ -65,7 +68,7 @@ def _event(state: State, kind: str, subject: str, what: str, time: str, data: di
     event = CloudEvent(
         id=state.ids(), source=SOURCE, type=f"spinney.{kind}.{what}", subject=subject, time=time, data=data
     )
-    return Send(topics.OUT.format(subject=kind), event, keep=True)
+    return Send(_OUT[kind], event, keep=True)
 
 
 def note_node(state: State, view: NodeView) -> None:
