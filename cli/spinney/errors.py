@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
-
-class Problem(Struct, frozen=True):
-    """One thing wrong with what was sent: a JSON path and what is wrong there."""
-
-    path: str
-    message: str
+if TYPE_CHECKING:
+    from .shapes import Problem
 
 
 class CommandError(Exception):

@@ -14,33 +14,22 @@ from .place import DEFAULT_USER, Place, find
 
 STATE_DIR = Path(".spinney")
 
-_WHICH = "Which root"
-
 Url = Annotated[
     str | None,
     typer.Option(
         "--url",
         envvar="SPINNEY_URL",
         help="The root's address.",
-        rich_help_panel=_WHICH,
         show_default="the local stack",
     ),
 ]
 StateDir = Annotated[
     Path,
-    typer.Option(
-        "--state-dir",
-        envvar="SPINNEY_STATE_DIR",
-        help="The local stack's folder.",
-        rich_help_panel=_WHICH,
-        file_okay=False,
-    ),
+    typer.Option("--state-dir", envvar="SPINNEY_STATE_DIR", help="The local stack's folder.", file_okay=False),
 ]
 User = Annotated[
     str | None,
-    typer.Option(
-        "--user", envvar="SPINNEY_USER", help="Who logs in.", rich_help_panel=_WHICH, show_default=DEFAULT_USER
-    ),
+    typer.Option("--user", envvar="SPINNEY_USER", help="Who logs in.", show_default=DEFAULT_USER),
 ]
 PasswordFile = Annotated[
     Path | None,
@@ -48,7 +37,6 @@ PasswordFile = Annotated[
         "--password-file",
         envvar="SPINNEY_PASSWORD_FILE",
         help="A file with the password.",
-        rich_help_panel=_WHICH,
         show_default="the local stack's, or ask",
         dir_okay=False,
     ),

@@ -6,7 +6,12 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from .errors import Problem
+
+class Problem(Struct, frozen=True):
+    """One thing wrong with what was sent: a JSON path and what is wrong there."""
+
+    path: str
+    message: str
 
 
 class Tokens(Struct, frozen=True):

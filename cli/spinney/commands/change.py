@@ -47,7 +47,7 @@ def deploy(
 
 
 def scale(
-    service: Annotated[str, typer.Argument(help="The service: its name or id.")],
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="The service: its name or id.")],
     replicas: Annotated[int, typer.Argument(metavar="N", min=0, max=MAX_REPLICAS, help="How many instances.")],
     wait: Wait = True,
     timeout: Limit = 300,

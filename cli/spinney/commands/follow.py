@@ -20,8 +20,10 @@ TAIL_BYTES = 64 * 1024
 
 
 def logs(
-    service: Annotated[str, typer.Argument(help="The service: its name or id.")],
-    number: Annotated[int | None, typer.Argument(min=0, help="Which instance.", show_default="the first")] = None,
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="The service: its name or id.")],
+    number: Annotated[
+        int | None, typer.Argument(metavar="NUMBER", min=0, help="Which instance.", show_default="the first")
+    ] = None,
     tail_bytes: Annotated[
         int, typer.Option("--tail-bytes", min=1, max=MAX_TAIL_BYTES, help="How much of the end.")
     ] = TAIL_BYTES,

@@ -99,7 +99,9 @@ def apps(
 
 
 def instances(
-    service: Annotated[str | None, typer.Argument(help="Only those of this service: its name or id.")] = None,
+    service: Annotated[
+        str | None, typer.Argument(metavar="SERVICE", help="Only those of this service: its name or id.")
+    ] = None,
     url: Url = None,
     state_dir: StateDir = options.STATE_DIR,
     user: User = None,
