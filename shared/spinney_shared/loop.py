@@ -17,7 +17,8 @@ import msgspec
 
 from .bus import Bus, Outgoing
 from .deciding import Decide, Decision, Now, Send, Settle, Tick, step
-from .store import Record, Store, StoreError, merged
+from .saving import Unsaved
+from .store import Record, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,10 @@ BATCH = 2_000
 """Messages decided in one turn: enough to merge a burst into few writes, few enough to answer within a second."""
 
 SAVE_RETRY_S = 0.5
+
+SAVE_LATER_S = 0.5
+"""How long what was only seen may wait to be saved with more of its kind; a tick comes as often."""
+
 TICK_S = 0.5
 
 
@@ -94,6 +99,8 @@ class Loop:
         self._state, self._decide, self._settle = state, decide, settle
         self._store, self._bus = store, bus
         self._tick_s = tick_s
+        self._unsaved = Unsaved()
+        self._saved_at = 0.0
         self._callers: dict[int, asyncio.Future[Any]] = {}
         self._token = 0
 
@@ -140,10 +147,14 @@ class Loop:
         await asyncio.sleep(0)  # a long burst must not starve the bus and the callers
 
     async def _save(self, decision: Decision) -> None:
-        changes = merged(decision.changes)
+        self._unsaved.add(decision.changes)
+        due = len(self._unsaved) and time.monotonic() - self._saved_at >= SAVE_LATER_S
+        changes = self._unsaved.everything() if due else self._unsaved.urgent()
         while changes:
             try:
                 await self._store.save(changes)
+                self._unsaved.saved(changes)
+                self._saved_at = time.monotonic() if due else self._saved_at
                 break
             except StoreError as error:
                 if str(error) != self.store_problem:

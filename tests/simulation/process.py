@@ -10,7 +10,8 @@ from spinney_shared.bus import Incoming
 from spinney_shared.deciding import Connected, Decision, Disconnected, Now, Tick, step
 from spinney_shared.loop import encoded
 from spinney_shared.receiving import Receiver
-from spinney_shared.store import Put, Record, merged
+from spinney_shared.saving import Unsaved
+from spinney_shared.store import Put, Record
 
 from .network import Broker, Client, Clock
 
@@ -51,6 +52,7 @@ class Process:
 
     def start(self) -> None:
         self.alive, self.life, self.inbox, self.scheduled = True, self.life + 1, [], False
+        self.unsaved = Unsaved()
         self.state = self.make(list(self.disk.values()))
         for action in self.started():
             self.perform(action)
@@ -110,7 +112,11 @@ class Process:
             self._tell(decision, "")
         if crash == "before save":
             return self.die(self.on_crash)
-        for change in merged(decision.changes):
+        self.unsaved.add(decision.changes)
+        ticked = any(isinstance(message, Tick) for message in batch)
+        changes = self.unsaved.everything() if ticked else self.unsaved.urgent()
+        self.unsaved.saved(changes)
+        for change in changes:
             if isinstance(change, Put):
                 self.disk[change.record.kind, change.record.key] = change.record
             else:

@@ -189,7 +189,7 @@ def _observed(state: State, node: str, seen: Observation) -> None:
         status = lifecycle.observe(instance.status, seen.status)
         news = replace(instance, status=status, detail=seen.detail, seen=seen)
         if news != instance:
-            state.put(news)
+            state.put(news, later=status not in lifecycle.ENDED)
             state.member.note(instance.at)
 
 
@@ -236,7 +236,9 @@ def _lose(state: State, node: str, away_s: float) -> None:
             continue
         state.orphaned.add(at)
         state.place_due = True
-        state.put(replace(instance, status=lifecycle.FAILED, detail=f"node {name} is lost; seeking another"))
+        state.put(
+            replace(instance, status=lifecycle.FAILED, detail=f"node {name} is lost; seeking another"), later=True
+        )
         state.member.note(at)
     for at in list(state.live_of(node).leaving):
         instance = state.instances.get(at)

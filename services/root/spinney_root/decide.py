@@ -127,7 +127,7 @@ def _report(state: State, cluster: str, report: Report, now: Now) -> None:
     if known is None or known.announce.session != report.session:
         state.owner.peer(cluster).need_report = True  # its announcement got lost
     if known and report.summary is not None and report.summary != known.summary:
-        state.put(replace(known, summary=report.summary))
+        state.put(replace(known, summary=report.summary), later=True)
         state.place_due = True
     for node in report.nodes:
         telling.note_node(state, NodeView(cluster, node))
@@ -150,7 +150,7 @@ def _observed(state: State, cluster: str, seen: Observation, cause: str) -> None
     status = lifecycle.observe(instance.status, seen.status)
     news = replace(instance, status=status, detail=seen.detail, seen=seen, cause=cause)
     if (news.status, news.seen) != (instance.status, instance.seen):
-        state.put(news)
+        state.put(news, later=status not in lifecycle.ENDED)
         if status in lifecycle.UNSCHEDULABLE and cluster not in instance.tried:
             move_on(state, news)
 

@@ -203,10 +203,10 @@ class State:
         changes, self.changes = self.changes, []
         return changes
 
-    def put(self, record: Record) -> None:
-        """Write a record over whatever had its key."""
+    def put(self, record: Record, later: bool = False) -> None:
+        """Write a record over whatever had its key; `later` when it only tells what was seen."""
         self._set(record)
-        self.changes.append(Put(record))
+        self.changes.append(Put(record, later))
 
     def drop(self, record: Record) -> None:
         """Forget a record."""

@@ -28,6 +28,8 @@ class Put(Struct, frozen=True):
     """Write this record over whatever had its key."""
 
     record: Record
+    later: bool = False
+    """It is learnt again if it is lost: others may be told before it is durable (`spinney_shared.saving`)."""
 
 
 class Drop(Struct, frozen=True):
