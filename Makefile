@@ -31,11 +31,13 @@ down: $(VENV)/.runtime  ## end the local stack that another terminal (or a crash
 test: setup  ## run all tests; ARGS="-k name" for some
 	@$(PYTHON) -m pytest $(TESTS) $(ARGS)
 
-check: setup  ## format, lint, types and layers
-	@$(VENV)/bin/ruff format --check --quiet .
-	@$(VENV)/bin/ruff check --quiet .
-	@$(VENV)/bin/basedpyright
-	@$(VENV)/bin/lint-imports
+check: setup  ## format, lint, types and layers; all of them, also when one fails
+	@failed=; \
+	$(VENV)/bin/ruff format --check --quiet . || { failed=1; echo "not formatted: run $(VENV)/bin/ruff format ."; }; \
+	$(VENV)/bin/ruff check --quiet . || failed=1; \
+	$(VENV)/bin/basedpyright || failed=1; \
+	$(VENV)/bin/lint-imports --no-logo || failed=1; \
+	test -z "$$failed"
 
 simulate: setup  ## simulate all tiers with many random faults: SEEDS=10000
 	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) $(ARGS)
