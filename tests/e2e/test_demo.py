@@ -70,7 +70,7 @@ def test_cut_short_and_then_to_its_end(state_dir: Path) -> None:
     assert "an earlier run was cut short" in said
     assert "“Hello from a container" in said
     assert re.search(r"\bcrun +node-1 +(failed|verified)", said)
-    assert re.search(r"\bhello\.demo web +1 +RUNNING +runc +node-1 +[0-9.]+ +1\b", said), "the killed one came back"
+    assert re.search(r"\btrial\.demo web +1 +RUNNING +runc +node-1 +[0-9.]+ +1\b", said), "the killed one came back"
     assert "All of it worked" in said
     assert "\x1b" not in said
     assert_nothing_left(state_dir)

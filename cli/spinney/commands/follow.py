@@ -43,6 +43,8 @@ def logs(
         print_json(msgspec.json.encode(answer))
     else:
         sys.stdout.write(answer.logs)
+        if not answer.logs:
+            sys.stderr.write(f"instance {number} of {one.job_name} has written nothing\n")
 
 
 def events(

@@ -115,7 +115,10 @@ def instances(
             only = {"microservice": found[0].id} if service is not None else {}
             print_json(client.raw("/api/v1/instances", **only))
             return
-        print_all([render.instances_table(found), *render.instance_notes(found)])
+        if any(one.instances for one in found):
+            print_all([render.instances_table(found), *render.instance_notes(found)])
+        else:
+            print_all([Text("No instances. `spinney scale SERVICE N` makes some.")])
 
 
 def _services(client: Client, name: str | None) -> list[Service]:

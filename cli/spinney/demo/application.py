@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-NAME, NAMESPACE, SERVICE = "hello", "demo", "web"
+NAME, NAMESPACE, SERVICE = "trial", "demo", "web"
+"""Names that a user is unlikely to give to something of their own: what an earlier run left is undeployed by name."""
 WHOLE_NAME = f"{NAME}.{NAMESPACE}"
 REPLICAS = 3
 """How many instances it is scaled to."""
