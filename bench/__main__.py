@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 from rich.console import Console
 from spinney.stack.errors import StackError
@@ -13,7 +13,7 @@ from spinney.stack.errors import StackError
 from . import burst, footprint, latency
 from .result import Result, save, table
 
-Measure = Callable[[Callable[[str], None]], Awaitable[list[Result]]]
+Measure = Callable[[Callable[[str], None]], Coroutine[None, None, list[Result]]]
 
 BENCHMARKS: dict[str, Measure] = {
     "latency": latency.measure,

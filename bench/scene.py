@@ -89,7 +89,7 @@ def deploy(bus: MqttBus, **microservice: Any) -> str:
 
 async def nodes_online(client: httpx.AsyncClient, count: int) -> None:
     """Wait until the root knows that many nodes with a verified runtime. Raises TimeoutError."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline, ready = time.monotonic() + LIMIT_S, []
     while time.monotonic() < deadline:
         nodes = (await client.get("/api/v1/nodes")).raise_for_status().json()
         ready = [n for n in nodes if n["online"] and any(r["state"] == "verified" for r in n["runtimes"])]
