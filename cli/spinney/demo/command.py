@@ -89,4 +89,4 @@ class Performance:
             await scenes.undeploy()
 
     def _say(self, words: str) -> None:
-        self._out.print(Padding(Text(words, "dim", overflow="fold"), (0, 0, 0, 3)))
+        self._out.print(Padding(Text(words, "dim", overflow="fold"), (0, 0, 0, 3), expand=False))

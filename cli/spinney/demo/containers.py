@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 
 from spinney.stack import Stack, StackError
-from spinney.stack.daemon import program
 from spinney.stack.settings import inherited_environment
+from spinney.stack.tools import program
 
 
 async def containers(stack: Stack, microservice: str, number: int | None = None) -> list[str]:

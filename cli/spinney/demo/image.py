@@ -17,8 +17,8 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from spinney.stack.daemon import program
 from spinney.stack.errors import StackError
+from spinney.stack.tools import program
 
 REPOSITORY = "spinney/hello"
 TAG = "1"

@@ -10,8 +10,8 @@ import msgspec
 
 from spinney.shapes import EventResult
 from spinney.stack import Stack, StackError
-from spinney.stack.daemon import program
 from spinney.stack.settings import inherited_environment
+from spinney.stack.tools import program
 
 from .application import cloud_event
 

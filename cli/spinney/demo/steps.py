@@ -38,7 +38,9 @@ class Step:
     def note(self, words: str) -> None:
         """Something that is worth a line of its own."""
         self._noted = words
-        self._out.print(Padding(Text(words, "dim", overflow="fold"), (0, 0, 0, len(_INDENT))), width=_width(self._out))
+        self._out.print(
+            Padding(Text(words, "dim", overflow="fold"), (0, 0, 0, len(_INDENT)), expand=False), width=_width(self._out)
+        )
 
     def change(self, words: str) -> None:
         """A note, unless it was the last one already."""
