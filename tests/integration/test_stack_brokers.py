@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pymongo
 import pytest
 from pymongo.errors import OperationFailure
-from spinney.stack.daemon import program
+from spinney.stack.tools import program
 
 from tests.services import Mongo, Mosquitto
 

@@ -7,19 +7,18 @@ must not outlive a reboot. On the machine's own we use a namespace that is this 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from .daemon import Daemon, program
+from .daemon import Daemon
 from .errors import StackError
 from .files import write_private
 from .folder import StateFolder
 from .process import ProcessId, end, find_processes
+from .tools import program, run
 
 SYSTEM_SOCKET = Path("/run/containerd/containerd.sock")
 _PACKAGE = "containerd"
-_CTR_LIMIT_S = 20
 _SHIM_GRACE_S = 2.0
 
 _UNUSED_PLUGINS = (
@@ -126,12 +125,11 @@ class Containerd(Daemon):
 
     def _ctr(self, namespace: str, *words: str) -> str:
         ctr = [program("ctr", _PACKAGE), "--address", str(self.socket), "--namespace", namespace]
-        done = subprocess.run([*ctr, *words], capture_output=True, text=True, timeout=_CTR_LIMIT_S, check=False)
-        return done.stdout
+        return run([*ctr, *words]).stdout
 
 
 def _answers(socket: Path) -> bool:
     command = [program("ctr", _PACKAGE), "--address", str(socket), "--connect-timeout", "1s", "version"]
     if not socket.exists():
         return False
-    return subprocess.run(command, capture_output=True, timeout=_CTR_LIMIT_S, check=False).returncode == 0
+    return run(command).returncode == 0

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from .errors import DiedEarly, ProgramMissing
+from .errors import DiedEarly, StackError
 from .folder import StateFolder
 from .ports import answers, free_port, listens
 from .settings import inherited_environment
 
 _PORT_ATTEMPTS = 3
-
-
-def program(name: str, package: str) -> str:
-    """The full path of a program. Raises ProgramMissing, with the Debian package that has it."""
-    found = shutil.which(name, path=inherited_environment()["PATH"])
-    if found is None:
-        raise ProgramMissing(name, package)
-    return found
 
 
 class Daemon(ABC):
@@ -66,7 +57,10 @@ class Daemon(ABC):
         if self.running:
             return
         self.prepare()
-        self.process.launch(self.command(), self.environment())
+        try:
+            self.process.launch(self.command(), self.environment())
+        except OSError as error:
+            raise StackError(f"{self.name} cannot be started: {error}") from error
         self.process.wait_ready(self.ready, self.start_limit_s)
         self.after_ready()
 

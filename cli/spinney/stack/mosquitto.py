@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import getpass
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .daemon import PortDaemon, program
+from .daemon import PortDaemon
+from .errors import StackError
 from .files import write_private
 from .folder import StateFolder
 from .ports import LOOPBACK
+from .tools import program, run
 
 _PACKAGE = "mosquitto"
 
@@ -69,7 +70,9 @@ class Mosquitto(PortDaemon):
         users = [f"{user}:{self.password_file(user).read_text()}" for user in self._acl]
         write_private(passwords, "\n".join(users) + "\n")
         # -U hashes the file in place: no password on a command line
-        subprocess.run([program("mosquitto_passwd", _PACKAGE), "-U", str(passwords)], check=True)
+        hashed = run([program("mosquitto_passwd", _PACKAGE), "-U", str(passwords)])
+        if hashed.returncode != 0:
+            raise StackError(f"mosquitto_passwd failed: {hashed.stderr.strip()}")
         write_private(acl, acl_text(self._acl))
         data = self.folder.data(self.name)
         write_private(self._config, configuration(self.port, getpass.getuser(), passwords, acl, data))

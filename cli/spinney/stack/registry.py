@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .daemon import PortDaemon, program
+from .daemon import PortDaemon
 from .files import write_private
 from .ports import LOOPBACK
+from .tools import program
 
 
 def configuration(port: int, storage: Path, secret: str) -> str:

@@ -6,23 +6,23 @@ the path of a private file, in a variable that ends in ``_FILE``.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .containerd import Containerd
-from .daemon import Daemon, PortDaemon, program
+from .daemon import Daemon, PortDaemon
 from .folder import StateFolder
 from .mongod import Mongod
 from .mosquitto import Acl, Mosquitto
 from .ports import LOOPBACK
+from .tools import program, run
 
 CLUSTER_NAME = "local"
 NODE_NAME = "node-1"
 WATCHER = "watcher"
 ADMIN = "Admin"
-ADMIN_SECRET = "admin-password"  # noqa: S105  the name of a file, not a password
+FIRST_LOGIN = "admin-password"
 
 ACL: Acl = {
     "root": ["readwrite spinney/v1/#", "write #"],  # whoever asks names the topic of the answer
@@ -93,7 +93,7 @@ class Root(PortDaemon):
             **mongo_settings(self._database, self.name),
             "http.host": LOOPBACK,
             "http.port": self.port,
-            "admin.password_file": str(self.folder.secret_file(ADMIN_SECRET)),
+            "admin.password_file": str(self.folder.secret_file(FIRST_LOGIN)),
         }
         return {**super().environment(), **environment("SPINNEY_ROOT", settings)}
 
@@ -112,8 +112,8 @@ class Member(Daemon):
         """Whether it told the broker that it is there."""
         command = [program("mosquitto_sub", "mosquitto-clients"), "-t", self.presence, "-C", "1", "-W", "1"]
         told = {**super().environment(), "XDG_CONFIG_HOME": str(watcher_login(self.folder))}
-        seen = subprocess.run(command, capture_output=True, env=told, check=False)
-        return b'"online":true' in seen.stdout
+        seen = run(command, environment=told)
+        return '"online":true' in seen.stdout
 
 
 class Cluster(Member):
@@ -172,10 +172,9 @@ class Node(Member):
         """
         if self._containerd.has_containers():
             command = [sys.executable, "-m", "spinney_node.purge"]
-            with self.process.log.open("ab") as out:
-                subprocess.run(
-                    command, env=self.environment(), stdout=out, stderr=out, timeout=_PURGE_LIMIT_S, check=False
-                )
+            done = run(command, environment=self.environment(), limit_s=_PURGE_LIMIT_S)
+            with self.process.log.open("a") as log:
+                log.write(done.stderr)
         remove_network(bridge(self.folder))
 
 
@@ -187,11 +186,8 @@ def bridge(folder: StateFolder) -> str:
 def remove_network(bridge: str) -> None:
     """Take away the containers' bridge and its address translation, when they are there."""
     if (Path("/sys/class/net") / bridge).exists():
-        for command in (
-            ["ip", "link", "delete", bridge],
-            ["nft", "delete", "table", "ip", f"spinney_{bridge}".replace("-", "_")],
-        ):
-            subprocess.run([program(command[0], "iproute2 nftables"), *command[1:]], capture_output=True, check=False)
+        run([program("ip", "iproute2"), "link", "delete", bridge])
+        run([program("nft", "nftables"), "delete", "table", "ip", f"spinney_{bridge}".replace("-", "_")])
 
 
 def driver_settings(containerd: Containerd) -> Settings:

@@ -28,7 +28,7 @@ from .mosquitto import Mosquitto
 from .ports import LOOPBACK
 from .process import ProcessId, end, identify, is_alive
 from .registry import Registry
-from .services import ACL, ADMIN, ADMIN_SECRET, DATABASES, WATCHER, Cluster, Node, Root, watcher_login
+from .services import ACL, ADMIN, DATABASES, FIRST_LOGIN, WATCHER, Cluster, Node, Root, watcher_login
 from .settings import DEFAULT_STATE_DIR
 
 SUPPORT = ("mosquitto", "mongod", "containerd", "registry")
@@ -95,10 +95,11 @@ class Stack:
     async def stop(self) -> None:
         """End every part in order; remove this stack's containers. Fine when nothing runs."""
         await self._end(SERVICES)
-        await anyio.to_thread.run_sync(self.node.remove_instances)
-        await anyio.to_thread.run_sync(self.containerd.remove_containers)
-        await self._end(SUPPORT)
-        await anyio.to_thread.run_sync(self.folder.remove_runtime_folder)
+        try:
+            await anyio.to_thread.run_sync(self._remove_containers)
+        finally:
+            await self._end(SUPPORT)
+            await anyio.to_thread.run_sync(self.folder.remove_runtime_folder)
 
     async def stop_one(self, name: str) -> None:
         """End one part in order; containers run on."""
@@ -146,11 +147,17 @@ class Stack:
     @property
     def admin_password_file(self) -> Path:
         """The private file with the first administrator's password."""
-        return self.folder.secret_file(ADMIN_SECRET)
+        return self.folder.secret_file(FIRST_LOGIN)
 
     @property
     def _record(self) -> Path:
         return self.folder.path / "run" / "stack.json"
+
+    def _remove_containers(self) -> None:
+        try:
+            self.node.remove_instances()
+        finally:
+            self.containerd.remove_containers()
 
     async def _start_together(self, names: Sequence[str]) -> None:
         """Start these at once. Raises the first StackError; the others are cut short."""
