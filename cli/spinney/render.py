@@ -172,7 +172,7 @@ def event_line(event: Event) -> Text:
     if "runtime" in data and event.type.startswith("spinney.runtime."):
         about = f"{data['runtime']} on {about}"
     what = str(data.get("status") or event.type.rpartition(".")[2])
-    why = str(data.get("status_detail") or data.get("reason") or "")
+    why = plain(str(data.get("status_detail") or data.get("reason") or ""))
     kind = event.type.split(".")[1] if event.type.count(".") > 1 else event.type
     return Text.assemble(
         (event.time[11:23], "dim"), f" {kind} {about} ", coloured(what), f": {why}" if why else "", overflow="fold"
@@ -186,7 +186,12 @@ def progress_words(service: Service) -> str:
     words = f"{len(service.instances) - len(waiting)} of {service.replicas} run"
     if waiting:
         words += "; " + ", ".join(f"{count} {status}" for status, count in counts.items())
-    return ": ".join([words, *[one.detail for one in waiting if one.detail][:1]])
+    return ": ".join([words, *[plain(one.detail) for one in waiting if one.detail][:1]])
+
+
+def plain(words: str) -> str:
+    """The words without what could steer a terminal: they may come from a program that somebody else wrote."""
+    return "".join(letter if letter.isprintable() else " " for letter in words)
 
 
 def seconds(duration_s: float) -> str:
@@ -212,4 +217,4 @@ def _runtimes(nodes: Sequence[Node]) -> list[tuple[Node, Runtime]]:
 
 
 def _note(about: str, words: str) -> Padding:
-    return Padding(Text.assemble((about, "bold"), f": {words}", overflow="fold"), (0, 0, 0, 2))
+    return Padding(Text.assemble((about, "bold"), f": {plain(words)}", overflow="fold"), (0, 0, 0, 2), expand=False)
