@@ -130,6 +130,6 @@ class Containerd(Daemon):
 
 def _answers(socket: Path) -> bool:
     command = [program("ctr", _PACKAGE), "--address", str(socket), "--connect-timeout", "1s", "version"]
-    if not socket.exists():
-        return False
+    if not os.access(socket, os.R_OK | os.W_OK):
+        return False  # not there, or not for us
     return run(command).returncode == 0
