@@ -1,4 +1,4 @@
-"""`make setup`: what the list of Debian packages calls a proof is really there after it, so a second run has no work."""
+"""`make setup`: what the list of Debian packages calls a proof is really there after it: a second run has no work."""
 
 import shutil
 import subprocess
