@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import random
 import secrets
 from contextlib import AsyncExitStack
@@ -22,9 +23,15 @@ from .core import SUBSCRIPTIONS, Core
 from .decide import decide, settle
 from .state import KINDS, State, begin
 
+_MMAP_THRESHOLD = -3
+"""mallopt's name for: larger blocks are the kernel's, and go back to it when freed."""
+
+_LARGE_BYTES = 1 << 20
+
 
 async def run(settings: RootSettings) -> None:
     """Run the root until cancelled."""
+    _give_back_large_blocks()
     async with AsyncExitStack() as stack:
         store = MongoStore(settings.mongo.url.reveal(), settings.mongo.database, KINDS)
         stack.push_async_callback(store.close)
@@ -53,3 +60,10 @@ def _make_first_admin(state: State, settings: AdminSettings) -> None:
     state.put(admin)
     if not settings.password:
         print(f"The first user is {admin.name!r} with the password {password!r}; it is not shown again.", flush=True)
+
+
+def _give_back_large_blocks() -> None:
+    """Keep what a login leaves behind small: hashing a password takes 16 MiB, and glibc would keep them."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # musl has none, and gives large blocks back anyway
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
