@@ -187,7 +187,7 @@ async def test_mongo_takes_all_or_none(mongo_url: str) -> None:
     """The database itself refuses the last change, after the others were written inside the transaction."""
     database = f"store_{secrets.token_hex(4)}"
     client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(mongo_url)
-    await client[database].create_collection("bird", validator={"number": {"$gte": 0}})
+    await client[database].create_collection("records", validator={"number": {"$not": {"$lt": 0}}})
     store = MongoStore(mongo_url, database, KINDS)
     await store.save(put(Bird("before", 0)))
     with pytest.raises(StoreError, match="failed validation") as refused:
@@ -212,7 +212,7 @@ async def test_mongo_out_of_reach_is_said_in_words_and_soon() -> None:
 async def test_mongo_says_which_kind_it_cannot_read(mongo_url: str) -> None:
     database = f"store_{secrets.token_hex(4)}"
     client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(mongo_url)
-    await client[database]["bird"].insert_one({"_id": "wren#1", "name": "wren", "number": "one"})
+    await client[database]["records"].insert_one({"_id": "bird/1", "kind": "bird", "name": "wren", "number": "one"})
     store = MongoStore(mongo_url, database, KINDS)
     with pytest.raises(StoreError, match=r"no bird: .*`\$\[0\]\.number`"):
         await store.load()

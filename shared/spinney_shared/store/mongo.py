@@ -1,21 +1,21 @@
 """The store of root and cluster: MongoDB, one document per record, one write per batch.
 
-A record of kind ``instance`` and key ``k`` is the document ``{_id: k, …its fields}`` in the collection ``instance``, so
-that people can read the database. A batch of several changes is one transaction, journaled by a majority: all or none,
-and still there after a power cut. The server refuses a transaction that takes longer than 60 s; at tens of thousands of
-documents a second `TIMEOUT_S` is reached first, at some 200,000 changes. Larger batches must be divided by the caller,
-who knows where they may be cut.
+A record of kind ``instances`` and key ``k`` is the document ``{_id: "instances/k", kind: "instances", …its fields}`` in
+the one collection ``records``: people can read the database, and a batch is one bulk write however many kinds it touches
+(a collection for each kind cost a round trip for each). A batch of several changes is one transaction, journaled by a
+majority: all or none, and still there after a power cut. The server refuses a transaction that takes longer than 60 s;
+at tens of thousands of documents a second `TIMEOUT_S` is reached first, at some 200,000 changes. Larger batches must be
+divided by the caller, who knows where they may be cut.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import bson
 import msgspec
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
+from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import DeleteOne, InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -32,6 +32,8 @@ LOAD_BATCH = 20_000
 _DUPLICATE_KEY = 11000
 _NATIVE = (bytes,)
 """What BSON can hold as it is, beyond the types of JSON."""
+
+COLLECTION = "records"
 
 Document = dict[str, Any]
 Write = InsertOne[Document] | ReplaceOne[Document] | DeleteOne
@@ -50,17 +52,22 @@ class MongoStore:
         self._database = self._client.get_database(
             database, write_concern=WriteConcern(w="majority", j=True), read_concern=ReadConcern("majority")
         )
+        self._records = self._database[COLLECTION]
         self._kinds = dict(kinds)
-        self._stored: dict[str, set[str]] = {kind: set() for kind in kinds}
-        """Keys known to be there: inserting a new document costs the server half of what replacing one does."""
+        self._stored: set[str] = set()
+        """Ids known to be there: inserting a new document costs the server half of what replacing one does."""
 
     async def load(self) -> list[Record]:
         """Every record of all kinds; raises StoreError when out of reach or when a document is not of its type."""
-        records: list[Record] = []
-        for kind, record_type in self._kinds.items():
-            found = await self._load_kind(kind, record_type)
-            self._stored[kind] = {record.key for record in found}
-            records += found
+        by_kind: dict[str, list[Document]] = {kind: [] for kind in self._kinds}
+        try:
+            async for batch in self._records.find_raw_batches({"kind": {"$in": list(by_kind)}}, batch_size=LOAD_BATCH):
+                for document in bson.decode_all(batch):
+                    by_kind[document["kind"]].append(document)
+        except PyMongoError as error:
+            raise StoreError(f"MongoDB did not give the records: {error}") from error
+        records = [record for kind, documents in by_kind.items() for record in self._converted(kind, documents)]
+        self._stored = {_id(record.kind, record.key) for record in records}
         return records
 
     async def save(self, changes: Sequence[Change]) -> None:
@@ -84,54 +91,49 @@ class MongoStore:
         """Let go of the connections."""
         self._client.close()
 
-    async def _load_kind(self, kind: str, record_type: type[Record]) -> list[Record]:
-        records: list[Record] = []
+    def _converted(self, kind: str, documents: list[Document]) -> list[Record]:
+        if kind not in self._kinds:
+            raise StoreError(
+                f"the database {self._database.name} holds {len(documents)} records of unknown kind {kind!r}"
+            )
         try:
-            async for batch in self._collection(kind).find_raw_batches(batch_size=LOAD_BATCH):
-                records += msgspec.convert(bson.decode_all(batch), list[record_type])
-        except PyMongoError as error:
-            raise StoreError(f"MongoDB did not give the records of kind {kind}: {error}") from error
+            return msgspec.convert(documents, list[self._kinds[kind]])
         except msgspec.ValidationError as error:
             raise StoreError(f"the database {self._database.name} holds what is no {kind}: {error}") from error
-        return records
 
-    async def _write(self, changes: Sequence[Change], stored: Mapping[str, set[str]] | None) -> None:
-        """One bulk write per collection, in one transaction if there is more than one change."""
-        writes: defaultdict[str, list[Write]] = defaultdict(list)
-        for change in changes:
-            writes[change.record.kind if isinstance(change, Put) else change.kind].append(_write_of(change, stored))
-        if len(changes) == 1:
-            await self._write_each(writes, None)
+    async def _write(self, changes: Sequence[Change], stored: Set[str] | None) -> None:
+        """One bulk write, in a transaction if there is more than one change."""
+        operations = [_write_of(change, stored) for change in changes]
+        if len(operations) == 1:
+            await self._records.bulk_write(operations)
             return
+        # By type, so that it takes three commands at most; ordered, so that the first error is the one we hear of.
+        operations.sort(key=lambda operation: type(operation).__name__)
         concern = self._database.write_concern
         async with await self._client.start_session() as session, session.start_transaction(write_concern=concern):
-            await self._write_each(writes, session)
-
-    async def _write_each(self, writes: Mapping[str, list[Write]], session: AsyncIOMotorClientSession | None) -> None:
-        for kind, operations in writes.items():
-            # By type, so that it takes three commands at most; ordered, so that the first error is the one we hear of.
-            operations.sort(key=lambda operation: type(operation).__name__)
-            await self._collection(kind).bulk_write(operations, ordered=True, session=session)
-
-    def _collection(self, kind: str) -> AsyncIOMotorCollection[Document]:
-        return self._database[kind]
+            await self._records.bulk_write(operations, ordered=True, session=session)
 
     def _remember(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if isinstance(change, Put):
-                self._stored[change.record.kind].add(change.record.key)
+                self._stored.add(_id(change.record.kind, change.record.key))
             else:
-                self._stored[change.kind].discard(change.key)
+                self._stored.discard(_id(change.kind, change.key))
 
 
-def _write_of(change: Change, stored: Mapping[str, set[str]] | None) -> Write:
-    """The change as MongoDB wants it; an insert only where nothing of that key is known to be stored."""
+def _id(kind: str, key: str) -> str:
+    """Unique over all kinds; never taken apart again."""
+    return f"{kind}/{key}"
+
+
+def _write_of(change: Change, stored: Set[str] | None) -> Write:
+    """The change as MongoDB wants it; an insert only where nothing of that id is known to be stored."""
     if isinstance(change, Drop):
-        return DeleteOne({"_id": change.key})
-    record = change.record
-    document: Document = {"_id": record.key, **msgspec.to_builtins(record, builtin_types=_NATIVE)}
-    if stored is None or record.key in stored[record.kind]:
-        return ReplaceOne({"_id": record.key}, document, upsert=True)
+        return DeleteOne({"_id": _id(change.kind, change.key)})
+    record, id = change.record, _id(change.record.kind, change.record.key)
+    document: Document = {"_id": id, "kind": record.kind, **msgspec.to_builtins(record, builtin_types=_NATIVE)}
+    if stored is None or id in stored:
+        return ReplaceOne({"_id": id}, document, upsert=True)
     return InsertOne(document)
 
 
