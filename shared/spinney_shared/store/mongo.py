@@ -1,7 +1,7 @@
 """The store of root and cluster: MongoDB, one document per record, one write per batch.
 
 A record of kind ``instances`` and key ``k`` is the document ``{_id: "instances/k", kind: "instances", …its fields}`` in
-the one collection ``records``: people can read the database, and a batch is one bulk write however many kinds it touches
+the one collection ``records``: people can read the database, and a batch is one bulk write however many kinds it has
 (a collection for each kind cost a round trip for each). A batch of several changes is one transaction, journaled by a
 majority: all or none, and still there after a power cut. The server refuses a transaction that takes longer than 60 s;
 at tens of thousands of documents a second `TIMEOUT_S` is reached first, at some 200,000 changes. Larger batches must be
