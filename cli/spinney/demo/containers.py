@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import anyio
+import anyio.to_thread
 
 from spinney.stack import Stack, StackError
-from spinney.stack.settings import inherited_environment
-from spinney.stack.tools import program
+from spinney.stack.tools import program, run
 
 
 async def containers(stack: Stack, microservice: str, number: int | None = None) -> list[str]:
@@ -25,7 +24,7 @@ async def kill(stack: Stack, container: str) -> None:
 async def _ctr(stack: Stack, *words: str) -> str:
     where = ["--address", str(stack.containerd.socket), "--namespace", stack.containerd.namespace]
     command = [program("ctr", "containerd"), *where, *words]
-    done = await anyio.run_process(command, env=inherited_environment(), check=False)
+    done = await anyio.to_thread.run_sync(run, command)
     if done.returncode != 0:
-        raise StackError(f"ctr {' '.join(words)}: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout.decode()
+        raise StackError(f"ctr {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout

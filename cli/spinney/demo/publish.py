@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import Any
 
-import anyio
+import anyio.to_thread
 import msgspec
 
 from spinney.shapes import EventResult
 from spinney.stack import Stack, StackError
 from spinney.stack.settings import inherited_environment
-from spinney.stack.tools import program
+from spinney.stack.tools import program, run
 
 from .application import cloud_event
 
 ANSWER_LIMIT_S = 20
 """For an answer that takes milliseconds; only a root that is away meets it."""
+
+EXIT_LIMIT_S = 10
+"""For the client to connect, and to end after its own limit."""
 
 
 async def publish(stack: Stack, kind: str, data: dict[str, Any]) -> EventResult:
@@ -28,10 +32,10 @@ async def publish(stack: Stack, kind: str, data: dict[str, Any]) -> EventResult:
     ]
     # the login is in a file, so that no password stands on a command line
     told = {**inherited_environment(), "XDG_CONFIG_HOME": str(stack.folder.client)}
-    done = await anyio.run_process(command, env=told, check=False)
+    limit_s = ANSWER_LIMIT_S + EXIT_LIMIT_S
+    done = await anyio.to_thread.run_sync(partial(run, command, environment=told, limit_s=limit_s))
     if not done.stdout.strip():
-        words = done.stderr.decode(errors="replace").strip()
-        raise StackError(f"no answer to the {kind} event after {ANSWER_LIMIT_S} s. {words}".rstrip())
+        raise StackError(f"no answer to the {kind} event within {ANSWER_LIMIT_S} s. {done.stderr.strip()}".rstrip())
     try:
         result = msgspec.json.decode(done.stdout, type=EventResult)
     except msgspec.DecodeError as error:
