@@ -56,8 +56,9 @@ class Receiver:
         return Received(row, names, message, incoming.response_topic, incoming.correlation)
 
     def _drop(self, topic: str, why: str) -> None:
+        topic = topic[:200]
         known = topic in self.dropped or len(self.dropped) < self.LIMIT
         name = topic if known else "other"
         self.dropped[name] += 1
         if self.dropped[name] == 1:
-            log.warning("dropped a message on %s: %s (further ones on this topic are only counted)", topic[:200], why)
+            log.warning("dropped a message on %r: %s (further ones on this topic are only counted)", topic, why)

@@ -313,7 +313,7 @@ class Member:
         """A report should go out now."""
         self.news: set[InstanceKey] = set()
         self.reported_at = float("-inf")
-        self._parts: dict[tuple[int, int, int | None], dict[int, Desired]] = {}
+        self._parts: dict[tuple[int, int, int | None, int], dict[int, Desired]] = {}
 
     def on_desired(self, desired: Desired) -> Applied | None:
         """Take in what is wanted; returns what to apply, or None when there is nothing (more) to do.
@@ -348,9 +348,11 @@ class Member:
         )
 
     def _assembled(self, desired: Desired) -> list[Desired] | None:
+        if not 0 <= desired.part < desired.parts:
+            return None
         if desired.parts == 1:
             return [desired]
-        at = (desired.epoch, desired.revision, desired.base)
+        at = (desired.epoch, desired.revision, desired.base, desired.parts)
         if at not in self._parts and len(self._parts) >= 4:
             self._parts.pop(next(iter(self._parts)))  # an abandoned set; its owner says it again
         parts = self._parts.setdefault(at, {})

@@ -59,13 +59,15 @@ class Topic(Struct, frozen=True):
         return f"{ROOT}/{_LABEL.sub(lambda label: names.get(label[1], '+'), self.pattern)}"
 
     def match(self, topic: str) -> dict[str, str] | None:
-        """The names in `topic` when it is one of this row's, else None."""
+        """The names in `topic` when it is this row's, else None; a name that `format` would refuse is no match."""
         words, parts = _words(self.pattern), topic.split("/")
         if len(words) != len(parts):
             return None
         names = {}
         for word, part in zip(words, parts, strict=True):
             if word.startswith("{"):
+                if not NAME.fullmatch(part):
+                    return None
                 names[word[1:-1]] = part
             elif word != part:
                 return None
