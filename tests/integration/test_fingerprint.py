@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from spinney_shared.model import RuntimeInfo
 
 from tests.integration.engine_fixtures import STAY, candidate_settings, clean, script
 from tests.integration.test_containerd_images import left_behind
-from tests.services import OwnContainerd, need
+from tests.mended import UNIFIED, Mended, executable
+from tests.services import need
 
-UNIFIED = Path("/sys/fs/cgroup/unified")
 HYBRID = UNIFIED.is_mount()
 """cgroup v1 and v2 side by side."""
 
@@ -45,13 +45,6 @@ async def connect(engine_settings: dict[str, Any]) -> AsyncIterator[Connect]:
 
 async def found(driver: Driver) -> dict[str, RuntimeInfo]:
     return {info.name: info for info in await driver.fingerprint()}
-
-
-def executable(path: Path, *lines: str) -> str:
-    """A shell script as a file."""
-    path.write_text("\n".join(("#!/bin/sh", *lines, "")))
-    path.chmod(0o755)
-    return str(path)
 
 
 async def test_runc_is_verified_with_version_start_time_and_source(connect: Connect):
@@ -182,30 +175,6 @@ async def test_what_failed_is_tried_again_after_a_while(
 async def test_no_containerd_is_said(connect: Connect, tmp_path: Path):
     with pytest.raises(EngineUnavailable, match=r"none\.sock"):
         await (await connect(socket=str(tmp_path / "none.sock"))).fingerprint()
-
-
-class Mended(OwnContainerd):
-    """A containerd on which everything works.
-
-    It runs in a mount namespace of its own without the hybrid cgroup mount, and its configuration, through an import,
-    names a wrapper as gVisor's binary and crun as the default.
-    """
-
-    def command(self) -> Sequence[str]:
-        hide = 'if mountpoint -q "$0"; then umount "$0"; fi; exec "$@"'
-        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, str(UNIFIED), *super().command()]
-
-    def prepare(self) -> None:
-        super().prepare()
-        folder = self.config_file.parent
-        runsc = shutil.which("runsc")
-        wrapper = executable(folder / "runsc-here", f'exec {runsc} --network=host --platform=ptrace "$@"')
-        (folder / "runtimes.toml").write_text(
-            'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\ndefault_runtime_name = "crun"\n'
-            '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc]\nruntime_type = "io.containerd.runc.v2"\n'
-            f'[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc.options]\nBinaryName = "{wrapper}"\n'
-        )
-        self.config_file.write_text(f'imports = ["{folder}/runtimes.toml"]\n{self.config_file.read_text()}')
 
 
 @pytest.fixture
