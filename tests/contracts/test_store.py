@@ -124,6 +124,16 @@ async def test_a_store_that_was_not_loaded_replaces_as_well(opened: Opener) -> N
     }
 
 
+async def test_a_store_that_was_not_loaded_replaces_many_as_well(opened: Opener) -> None:
+    many = put(*(Bird("starling", n) for n in range(200)))
+    store = opened()
+    await store.save(many[:150])
+    await store.close()
+    store = opened()
+    await store.save(many)
+    assert len(await store.load()) == 200
+
+
 async def test_drop_forgets_and_may_find_nothing(opened: Opener) -> None:
     store = opened()
     await store.save(put(Tree("oak"), Bird("oak", 0)))

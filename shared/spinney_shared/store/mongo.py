@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+import anyio.to_thread
 import bson
 import msgspec
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -28,6 +29,9 @@ TIMEOUT_S = 10.0
 
 LOAD_BATCH = 20_000
 """Documents asked for at a time; the server cuts off at 16 MiB."""
+
+FEW = 50
+"""Changes that are all written as replacements: inserts beside them would be one more command, which takes longer."""
 
 _DUPLICATE_KEY = 11000
 _NATIVE = (bytes,)
@@ -103,15 +107,19 @@ class MongoStore:
 
     async def _write(self, changes: Sequence[Change], stored: Set[str] | None) -> None:
         """One bulk write, in a transaction if there is more than one change."""
-        operations = [_write_of(change, stored) for change in changes]
+        operations = [_write_of(change, stored if len(changes) > FEW else None) for change in changes]
         if len(operations) == 1:
             await self._records.bulk_write(operations)
             return
         # By type, so that it takes three commands at most; ordered, so that the first error is the one we hear of.
         operations.sort(key=lambda operation: type(operation).__name__)
-        concern = self._database.write_concern
-        async with await self._client.start_session() as session, session.start_transaction(write_concern=concern):
-            await self._records.bulk_write(operations, ordered=True, session=session)
+        await anyio.to_thread.run_sync(self._transact, operations)
+
+    def _transact(self, operations: list[Write]) -> None:
+        """All of it in one thread, on the client that motor wraps: motor would change threads for every step."""
+        client, records = self._client.delegate, self._records.delegate
+        with client.start_session() as session, session.start_transaction(write_concern=records.write_concern):
+            records.bulk_write(operations, ordered=True, session=session)
 
     def _remember(self, changes: Sequence[Change]) -> None:
         for change in changes:
