@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 from spinney_shared import lifecycle, topics
+from spinney_shared.bounding import plain
 from spinney_shared.deciding import Connected, Decision, Disconnected, Now, Send, Tick
 from spinney_shared.messages import Answer, Desired, NodeAnnounce, Observation, Presence, Query
 from spinney_shared.model import DEFAULT_RUNTIME, InstanceKey, MicroserviceSpec, RestartPolicy, RuntimeInfo, driver_id
@@ -99,13 +100,13 @@ def observe(state: State, at: InstanceKey) -> Observation | None:
         wanted = state.wanted.get(at)
         if wanted is None:
             return None
-        copy = Copy(at=at, generation=wanted.spec.generation, id="")
+        copy = _copy_of(wanted)
     return Observation(
         microservice=at.microservice,
         number=at.number,
         generation=copy.generation,
         status=copy.status,
-        detail=copy.detail[:DETAIL_LIMIT],
+        detail=copy.detail,
         runtime=copy.runtime,
         node=state.meta.node,
         node_name=state.info.name,
@@ -187,23 +188,42 @@ def reconcile(state: State, at: InstanceKey, now: Now, decision: Decision) -> No
             _remove(state, copy, 10.0, decision)
         return
     if copy is None:
-        copy = Copy(at=at, generation=wanted.spec.generation, id=driver_id(at, wanted.spec.generation))
-        state.copies[at] = copy
+        copy = state.copies[at] = _copy_of(wanted)
     if copy.phase == "stopping":
         return
     if copy.generation != wanted.spec.generation:
-        if copy.phase != "waiting" or copy.driver:
+        if copy.driver:
             _remove(state, copy, wanted.spec.stop_grace_s, decision)
             return
-        copy.generation, copy.id = wanted.spec.generation, driver_id(at, wanted.spec.generation)
+        copy = state.copies[at] = _copy_of(wanted)  # nothing of the old generation is in any engine
+        state.member.note(at)
     if copy.phase == "waiting" and now.mono >= copy.start_at:
         _start(state, copy, wanted, now, decision)
+
+
+def _copy_of(wanted: Wanted) -> Copy:
+    """What is known of an instance that no engine has: it waits to be started, or has ended for good."""
+    generation = wanted.spec.generation
+    copy = Copy(at=wanted.at, generation=generation, id=driver_id(wanted.at, generation))
+    if wanted.ended:
+        copy.phase, copy.status, copy.detail, copy.exit_code = "ended", wanted.ended, wanted.why, wanted.exit_code
+    return copy
+
+
+def _end(state: State, copy: Copy, status: str, detail: str) -> None:
+    """It will not be started again; that is remembered beyond the process and the machine's power."""
+    copy.phase = "ended"
+    _set(state, copy, status, detail)
+    wanted = state.wanted.get(copy.at)
+    if wanted is not None and wanted.spec.generation == copy.generation:
+        state.put(replace(wanted, ended=copy.status, why=copy.detail, exit_code=copy.exit_code))
 
 
 def _start(state: State, copy: Copy, wanted: Wanted, now: Now, decision: Decision) -> None:
     runtime = runtime_for(wanted.spec, state.runtimes())
     if runtime is None:
-        _set(state, copy, lifecycle.FAILED, why_not(wanted.spec, state.runtimes()))
+        problems = [f"; {name}: {driver.problem}" for name, driver in state.drivers.items() if driver.problem]
+        _set(state, copy, lifecycle.FAILED, why_not(wanted.spec, state.runtimes()) + "".join(problems))
         copy.start_at = now.mono + ENGINE_RETRY_S
         return
     if not state.drivers[runtime.driver].listed:
@@ -250,7 +270,7 @@ def why_not(spec: MicroserviceSpec, runtimes: tuple[RuntimeInfo, ...]) -> str:
 
 
 def _set(state: State, copy: Copy, status: str, detail: str = "") -> None:
-    status = lifecycle.observe(copy.status, status)
+    status, detail = lifecycle.observe(copy.status, status), plain(detail, DETAIL_LIMIT)
     if (status, detail) != (copy.status, copy.detail):
         copy.status, copy.detail = status, detail
         state.member.note(copy.at)
@@ -284,8 +304,11 @@ def _start_failed(state: State, message: m.StartFailed, now: Now, decision: Deci
         return
     copy.changed_at, copy.driver = now.mono, ""
     if message.why == "unsupported":
-        copy.phase = "ended"
-        _set(state, copy, lifecycle.DEAD, message.detail)
+        _end(state, copy, lifecycle.DEAD, message.detail)
+        return
+    if message.why == "engine":  # says nothing about the instance: no failure of its own is counted
+        copy.phase, copy.start_at = "waiting", now.mono + ENGINE_RETRY_S
+        _set(state, copy, lifecycle.FAILED, message.detail)
         return
     _try_later(state, copy, message.detail, now)
     reconcile(state, copy.at, now, decision)
@@ -304,11 +327,9 @@ def _exited(state: State, id: str, exit_code: int, detail: str, now: Now, decisi
     policy = wanted.spec.restart.policy
     words = detail or f"exited with code {exit_code}"
     if exit_code == 0 and (wanted.spec.one_shot or policy != "always"):
-        copy.phase = "ended"
-        _set(state, copy, lifecycle.COMPLETED, words)
+        _end(state, copy, lifecycle.COMPLETED, words)
     elif policy == "never":
-        copy.phase = "ended"
-        _set(state, copy, lifecycle.DEAD, words)
+        _end(state, copy, lifecycle.DEAD, words)
     else:
         copy.restarts += 1
         _try_later(state, copy, words, now)
@@ -318,9 +339,8 @@ def _try_later(state: State, copy: Copy, detail: str, now: Now) -> None:
     wanted = state.wanted.get(copy.at)
     policy = wanted.spec.restart if wanted else RestartPolicy()
     copy.attempts += 1
-    if policy.max_attempts and copy.attempts >= policy.max_attempts:
-        copy.phase = "ended"
-        _set(state, copy, lifecycle.DEAD, f"gave up after {copy.attempts} failures: {detail}")
+    if policy.max_attempts and copy.attempts > policy.max_attempts:
+        _end(state, copy, lifecycle.DEAD, f"gave up after {copy.attempts} failures: {detail}")
         return
     delay = backoff_s(policy, copy.attempts, state.rng.random())
     copy.phase, copy.start_at = "waiting", now.mono + delay
@@ -338,10 +358,9 @@ def _removed(state: State, message: m.Removed, now: Now, decision: Decision) -> 
     copy = _by_id(state, message.id)
     if copy is None or copy.phase != "stopping":
         return
-    if message.problem:
-        copy.phase, copy.changed_at = "running", now.mono
+    if message.problem:  # whoever still wants it starts it again; whoever does not stops it again
+        copy.phase, copy.changed_at, copy.start_at = "waiting", now.mono, now.mono + ENGINE_RETRY_S
         _set(state, copy, lifecycle.FAILED, f"cannot be stopped: {message.problem}")
-        copy.start_at = now.mono + ENGINE_RETRY_S
         return
     _forget(state, copy)
     reconcile(state, copy.at, now, decision)
@@ -355,9 +374,9 @@ def _progressed(state: State, message: m.Progressed) -> None:
 
 def _listed(state: State, message: m.Listed, now: Now, decision: Decision) -> None:
     driver = state.drivers[message.driver]
-    driver.asking = False
+    driver.asking, driver.list_problem = False, message.problem
     if message.problem:
-        driver.problem, driver.retry_at = message.problem, now.mono + ENGINE_RETRY_S
+        driver.retry_at = now.mono + ENGINE_RETRY_S
         return
     driver.listed = True
     there = {handle.id: handle for handle in message.handles}
@@ -375,6 +394,8 @@ def _adopt(state: State, message: m.Listed, handle: Handle, now: Now, decision: 
     """Make what the engine has ours again, or end it when nobody wants it."""
     copy, wanted = state.copies.get(handle.key), state.wanted.get(handle.key)
     if copy is not None and (copy.phase in ("starting", "stopping") or copy.changed_at >= message.asked_at):
+        if copy.phase == "stopping" and copy.id != handle.id and wanted is None:
+            decision.actions.append(m.Remove(message.driver, handle.id, 10.0))  # one more that nobody wants
         return
     if wanted is None or (wanted.spec.generation != handle.generation and copy is None):
         if copy is None:
@@ -382,7 +403,10 @@ def _adopt(state: State, message: m.Listed, handle: Handle, now: Now, decision: 
             copy.driver = message.driver
         return _remove(state, copy, 10.0, decision) if copy.phase != "stopping" else None
     if copy is None:
-        copy = state.copies[handle.key] = Copy(at=handle.key, generation=handle.generation, id=handle.id)
+        copy = state.copies[handle.key] = _copy_of(wanted)
+        copy.id = handle.id
+    if copy.phase == "ended" and not copy.driver:
+        copy.driver, copy.runtime = message.driver, handle.runtime  # what is left of it goes when it is removed
     if copy.id != handle.id or (copy.driver and copy.driver != message.driver):
         decision.actions.append(m.Remove(message.driver, handle.id, 0.0))
     elif handle.state == "running" and copy.phase in ("waiting", "running"):
@@ -396,12 +420,10 @@ def _adopt(state: State, message: m.Listed, handle: Handle, now: Now, decision: 
 
 def _fingerprinted(state: State, message: m.Fingerprinted, now: Now, decision: Decision) -> None:
     driver = state.drivers[message.driver]
-    driver.fingerprinted, driver.asking = True, False
+    driver.fingerprinted, driver.asking, driver.verify_problem = True, False, message.problem
+    driver.runtimes = message.runtimes
     if message.problem:
-        driver.problem, driver.retry_at = message.problem, now.mono + ENGINE_RETRY_S
-        driver.runtimes = ()
-    else:
-        driver.problem, driver.runtimes = "", message.runtimes
+        driver.retry_at = now.mono + ENGINE_RETRY_S
     _try_waiting_again(state, now, decision)
 
 

@@ -1,4 +1,8 @@
-"""Carries out the node's actions on its drivers; every outcome comes back as a message."""
+"""Carries out the node's actions on its drivers; every outcome comes back as a message.
+
+A driver is somebody else's code: whatever it raises becomes an outcome in words, so that a mistake in it neither ends
+the node nor leaves an instance waiting for ever.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+from spinney_shared.bounding import plain
 
 from . import messages as m
-from .drivers import Driver, DriverError, EngineUnavailable, Exited, ImageUnavailable, LogReader, Unsupported
+from .drivers import Driver, DriverError, EngineUnavailable, Exited, Handle, ImageUnavailable, LogReader, Unsupported
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +25,13 @@ STARTS_AT_ONCE = 8
 """More starts in parallel make each slower and the disk no faster."""
 
 WATCH_AGAIN_S = 1.0
+"""After a driver's events ended; doubled each time up to `LONGEST_WATCH_AGAIN_S`, for each time its runtimes are
+verified again."""
+
+LONGEST_WATCH_AGAIN_S = 60.0
+
+LONGEST_WORDS = 2_000
+"""Characters of an error of a driver."""
 
 LOG_LIMIT = 40 * 1024
 """Bytes of log in one answer: every byte may become six in JSON, and a message holds 256 KiB."""
@@ -49,17 +64,24 @@ class Performer:
 
     async def watch(self, name: str) -> None:
         """Turn one driver's events into messages, until cancelled."""
+        wait_s = WATCH_AGAIN_S
         while True:
-            try:
-                async for event in self._drivers[name].watch():
-                    if isinstance(event, Exited):
-                        self._put(m.WorkloadExited(name, event))
-                    else:
-                        self._put(m.EngineChanged(name, event.detail))
-            except DriverError as error:
-                log.warning("cannot watch %s, trying again: %s", name, error)
-            await asyncio.sleep(WATCH_AGAIN_S)
+            begun = time.monotonic()
+            problem = await _outcome(f"watching {name}", self._follow(name))
+            if problem is not None:
+                log.warning("cannot watch %s, trying again: %s", name, problem)
+            if time.monotonic() - begun >= LONGEST_WATCH_AGAIN_S:
+                wait_s = WATCH_AGAIN_S
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WATCH_AGAIN_S)
             self._put(m.EngineChanged(name, "watching again"))
+
+    async def _follow(self, name: str) -> None:
+        async for event in self._drivers[name].watch():
+            if isinstance(event, Exited):
+                self._put(m.WorkloadExited(name, event))
+            else:
+                self._put(m.EngineChanged(name, event.detail))
 
     async def close(self) -> None:
         """End what is under way; workloads that run go on."""
@@ -78,24 +100,22 @@ class Performer:
             del self._starting[id]
 
     async def _start(self, action: m.Start) -> None:
-        id = action.workload.id
-        try:
-            async with self._slots:
-                begun = time.monotonic()
-                handle = await self._drivers[action.driver].start(
-                    action.workload, lambda detail: self._put(m.Progressed(id, detail))
-                )
-        except ImageUnavailable as error:
-            self._put(m.StartFailed(id, "image", str(error)))
-        except EngineUnavailable as error:
-            self._put(m.StartFailed(id, "engine", str(error)))
-        except Unsupported as error:
-            self._put(m.StartFailed(id, "unsupported", str(error)))
-        except DriverError as error:
-            self._put(m.StartFailed(id, "other", str(error)))
-        else:
-            log.info("%s runs on %s after %.1f ms", handle.key, handle.runtime, 1000 * (time.monotonic() - begun))
-            self._put(m.Started(action.driver, handle))
+        id, driver = action.workload.id, self._drivers[action.driver]
+
+        async def start() -> Handle:
+            handle = await driver.start(action.workload, lambda detail: self._put(m.Progressed(id, detail)))
+            if handle.id != id:
+                raise ValueError(f"it was told to start {id} and says that it started {handle.id}")
+            return handle
+
+        async with self._slots:
+            begun = time.monotonic()
+            handle = await _outcome(f"starting {id}", start())
+        if isinstance(handle, DriverError):
+            self._put(m.StartFailed(id, _kind(handle), _words(handle)))
+            return
+        log.info("%s runs on %s after %.1f ms", handle.key, handle.runtime, 1000 * (time.monotonic() - begun))
+        self._put(m.Started(action.driver, handle))
 
     async def _remove(self, action: m.Remove) -> None:
         starting = self._starting.get(action.id)
@@ -103,38 +123,79 @@ class Performer:
             starting.cancel()
             await asyncio.wait([starting])
         driver = self._drivers[action.driver]
-        try:
+
+        async def remove() -> None:
             await driver.stop(action.id, action.grace_s)
             await driver.remove(action.id)
-        except DriverError as error:
-            self._put(m.Removed(action.id, str(error)))
-        else:
-            self._put(m.Removed(action.id))
+
+        problem = await _outcome(f"removing {action.id}", remove())
+        self._put(m.Removed(action.id, "" if problem is None else _words(problem)))
 
     async def _list(self, action: m.List) -> None:
-        try:
-            handles = await self._drivers[action.driver].list()
-        except DriverError as error:
-            self._put(m.Listed(action.driver, action.asked_at, problem=str(error)))
+        async def listed() -> tuple[Handle, ...]:
+            return tuple(await self._drivers[action.driver].list())
+
+        handles = await _outcome(f"listing what runs on {action.driver}", listed())
+        if isinstance(handles, DriverError):
+            self._put(m.Listed(action.driver, action.asked_at, problem=_words(handles)))
         else:
-            self._put(m.Listed(action.driver, action.asked_at, tuple(handles)))
+            self._put(m.Listed(action.driver, action.asked_at, handles))
 
     async def _fingerprint(self, action: m.Fingerprint) -> None:
-        try:
-            runtimes = await self._drivers[action.driver].fingerprint()
-        except DriverError as error:
-            self._put(m.Fingerprinted(action.driver, problem=str(error)))
-        else:
-            self._put(m.Fingerprinted(action.driver, tuple(runtimes)))
+        async def verified() -> m.Fingerprinted:
+            return m.Fingerprinted(action.driver, tuple(await self._drivers[action.driver].fingerprint()))
+
+        runtimes = await _outcome(f"verifying {action.driver}", verified())
+        if isinstance(runtimes, DriverError):
+            runtimes = m.Fingerprinted(action.driver, problem=_words(runtimes))
+        self._put(runtimes)
 
     async def _read_logs(self, action: m.ReadLogs) -> None:
         driver = self._drivers[action.driver]
         if not isinstance(driver, LogReader):
             self._put(m.LogsRead(action.query, error=f"driver {action.driver} keeps no logs"))
             return
-        try:
-            raw = await driver.logs(action.id, min(action.query.tail_bytes, LOG_LIMIT))
-        except DriverError as error:
-            self._put(m.LogsRead(action.query, error=str(error)))
+        raw = await _outcome(f"reading logs of {action.id}", driver.logs(action.id, _log_bytes(action)))
+        if isinstance(raw, DriverError):
+            self._put(m.LogsRead(action.query, error=_words(raw)))
         else:
             self._put(m.LogsRead(action.query, text=raw.decode(errors="replace")))
+
+
+def _log_bytes(action: m.ReadLogs) -> int:
+    return max(0, min(action.query.tail_bytes, LOG_LIMIT))
+
+
+async def _outcome(what: str, work: Coroutine[Any, Any, T]) -> T | DriverError:
+    """What the driver gives, or its error; any other exception is a mistake in the driver and becomes one too.
+
+    A cancellation that nobody asked this task for comes from the driver as well (a call of its own was cancelled).
+    """
+    try:
+        return await work
+    except DriverError as error:
+        return error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        mistake: BaseException = error
+    except Exception as error:
+        mistake = error
+    log.error("mistake in the driver while %s", what, exc_info=mistake)
+    return DriverError(f"mistake in the driver while {what}: {type(mistake).__name__}: {mistake}")
+
+
+def _words(error: DriverError) -> str:
+    return plain(str(error), LONGEST_WORDS) or type(error).__name__
+
+
+def _kind(error: DriverError) -> Literal["image", "engine", "unsupported", "other"]:
+    match error:
+        case ImageUnavailable():
+            return "image"
+        case EngineUnavailable():
+            return "engine"
+        case Unsupported():
+            return "unsupported"
+    return "other"

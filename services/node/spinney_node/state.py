@@ -22,6 +22,10 @@ class Wanted(Record, frozen=True):
     kind: ClassVar[str] = "wanted"
     number: int
     spec: MicroserviceSpec
+    ended: str = ""
+    """COMPLETED or DEAD: it has ended for good and is not run again, not even after a power cut."""
+    why: str = ""
+    exit_code: int | None = None
 
     @property
     def key(self) -> str:
@@ -92,10 +96,18 @@ class DriverState(Struct):
     """Its engine has told what runs there: before that nothing is started, lest it be started twice."""
     fingerprinted: bool = False
     runtimes: tuple[RuntimeInfo, ...] = ()
-    problem: str = ""
+    list_problem: str = ""
+    """Why the last listing failed; empty when it did not."""
+    verify_problem: str = ""
+    """Why the last verification failed; empty when it did not."""
     retry_at: float = 0.0
     """Monotonic: when to ask the engine again."""
     asking: bool = False
+
+    @property
+    def problem(self) -> str:
+        """What keeps the driver from working, in words; empty when nothing does."""
+        return self.verify_problem or self.list_problem
 
 
 class State:
