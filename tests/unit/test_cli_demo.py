@@ -3,8 +3,10 @@
 import io
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
+from spinney.demo.announced import Announcements
 from spinney.demo.application import NAME, SERVICE, cloud_event, sla
 from spinney.demo.errors import DemoFailed
 from spinney.demo.publish import arguments
@@ -12,6 +14,9 @@ from spinney.demo.steps import Steps
 from spinney.errors import CommandError
 from spinney.stack import StackError
 from spinney_root import sla as root_sla
+from spinney_shared import topics
+from spinney_shared.messages import NodeAnnounce, Presence
+from spinney_shared.model import NodeInfo, RuntimeInfo
 
 LOGS = Path("/state/logs")
 
@@ -32,6 +37,25 @@ def test_the_root_accepts_what_the_demo_deploys() -> None:
     (application,) = root_sla.parse(inner, default_replicas=1)
     assert (application.name, application.microservices[0].name) == (NAME, SERVICE)
     assert application.microservices[0].replicas == 1
+
+
+def test_what_a_node_said_before_it_was_started_anew_does_not_count() -> None:
+    names = {"cluster": "local", "node": "n1"}
+    announce, presence = topics.NODE_ANNOUNCE.format(**names), topics.NODE_PRESENCE.format(**names)
+
+    def told(session: str, runtime: str) -> bytes:
+        info = NodeInfo(name="node-1", runtimes=(RuntimeInfo(name=runtime, driver="containerd", state="verified"),))
+        return msgspec.json.encode(NodeAnnounce(id="m", session=session, node=info))
+
+    def there(session: str) -> bytes:
+        return msgspec.json.encode(Presence(id="m", session=session, online=True, at=1.0))
+
+    heard = Announcements()
+    assert heard.hear(announce, told("old", "runc")) is None
+    assert heard.hear(presence, there("new")) is None
+    now = heard.hear(announce, told("new", "crun"))
+    assert now is not None
+    assert (now.name, [one.name for one in now.runtimes]) == ("node-1", ["crun"])
 
 
 def test_no_login_is_on_the_command_line() -> None:

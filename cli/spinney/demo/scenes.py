@@ -17,6 +17,7 @@ from spinney.shapes import Application, Cluster, Instance, Node, Service
 from spinney.stack import Stack, StackError
 
 from . import image
+from .announced import announcement
 from .application import NAME, REPLICAS, SERVICE, WHOLE_NAME, sla
 from .containers import containers, kill
 from .publish import publish
@@ -42,10 +43,16 @@ class Scenes:
     async def nodes(self) -> None:
         """Wait for a node that knows what it can run."""
         with self._steps.step("Wait for the node to verify its runtimes, each by running a canary") as step:
+            told = await announcement(self._stack)
             nodes = await self._until(
-                step, lambda: self._client.get("/api/v1/nodes", list[Node]), _verified, _verified_words
+                step,
+                lambda: self._client.get("/api/v1/nodes", list[Node]),
+                lambda nodes: any((one.name, one.runtimes) == (told.name, told.runtimes) for one in nodes),
+                _verified_words,
             )
             step.result = _verified_words(nodes)
+            if not any(one.state == "verified" for one in told.runtimes):
+                raise StackError(f"the node cannot run anything: {step.result}")
 
     async def push_image(self) -> None:
         """Make the demo's image and push it to the registry on loopback."""
@@ -188,10 +195,6 @@ class Scenes:
             if time.monotonic() > deadline:
                 raise StackError(f"after {LIMIT_S:g} s still: {words(seen)}")
             await anyio.sleep(LOOK_EVERY_S)
-
-
-def _verified(nodes: list[Node]) -> bool:
-    return any(node.online and any(one.state == "verified" for one in node.runtimes) for node in nodes)
 
 
 def _verified_words(nodes: list[Node]) -> str:
