@@ -75,10 +75,10 @@ def matches(password: str, hashed: str) -> bool:
     return hmac.compare_digest(found, base64.b64decode(digest))
 
 
-def first_admin(password: str = "") -> tuple[User, str]:
+def first_admin(password: str = "", name: str = ADMIN) -> tuple[User, str]:
     """The first admin, and the password to print once: the one given by configuration, or a generated one."""
     password = password or secrets.token_urlsafe(15)
-    return User(ADMIN, hash_password(password), (ADMIN,)), password
+    return User(name, hash_password(password), (ADMIN,)), password
 
 
 def issue(user: User, secret: str, now_s: float) -> Tokens:
