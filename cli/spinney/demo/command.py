@@ -80,7 +80,7 @@ class Performance:
     async def _play(self, scenes: Scenes, client: Client) -> None:
         for scene in (scenes.nodes, scenes.push_image, scenes.deploy, scenes.run, scenes.fetch):
             await scene()
-        scenes.tables()
+        await scenes.tables()
         for scene in (scenes.scale, scenes.mend):
             await scene()
         self._out.print()

@@ -29,6 +29,7 @@ LIMIT_S = 60.0
 """For anything that takes seconds at most; only a hang meets it."""
 LOOK_EVERY_S = 0.05
 PAGE_TIMEOUT_S = 5.0
+COUNTED_WITHIN_S = 2.0
 
 
 class Scenes:
@@ -113,21 +114,30 @@ class Scenes:
             await self._containers_gone(step, self._service)
             step.result = "no container of it is left"
 
-    def tables(self) -> None:
+    async def tables(self) -> None:
         """Clusters, nodes, runtimes, instances, and the time each step took."""
-        get, out = self._client.get, self._steps.out
-        nodes, services = get("/api/v1/nodes", list[Node]), get("/api/services", list[Service])
+        get, out, nodes = self._client.get, self._steps.out, await self._counted_nodes()
         shown = [
             render.clusters_table(get("/api/clusters", list[Cluster])),
             render.nodes_table(nodes),
             render.runtimes_table(nodes),
             *render.runtime_notes(nodes),
-            render.instances_table(services),
+            "",
+            render.instances_table(get("/api/services", list[Service])),
             self._steps.table(),
         ]
         out.print()
         for part in shown:
             out.print(part)
+
+    async def _counted_nodes(self) -> list[Node]:
+        """The nodes with the new instance counted, which follows a moment after its status; not waited for long."""
+        deadline = time.monotonic() + COUNTED_WITHIN_S
+        while True:
+            nodes = self._client.get("/api/v1/nodes", list[Node])
+            if any(node.instances for node in nodes) or time.monotonic() > deadline:
+                return nodes
+            await anyio.sleep(LOOK_EVERY_S)
 
     async def _forget_earlier(self, step: Step) -> None:
         """Undeploy what a run that was cut short left behind."""
