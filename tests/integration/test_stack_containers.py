@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -11,6 +12,16 @@ from spinney.stack.process import find_processes
 from spinney.stack.registry import Registry
 
 from tests.services import OwnContainerd, need
+
+
+@pytest.fixture(scope="module")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnContainerd]:
+    """Not the run's own: these tests kill it and remove whatever it runs."""
+    need("containerd", "ctr", "runc")
+    daemon = OwnContainerd(tmp_path_factory.mktemp("own-containerd"))
+    daemon.start()
+    yield daemon
+    daemon.stop()
 
 
 def ctr(containerd: OwnContainerd, *words: str) -> str:

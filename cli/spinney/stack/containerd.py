@@ -14,7 +14,7 @@ from .daemon import Daemon
 from .errors import StackError
 from .files import write_private
 from .folder import StateFolder
-from .process import ProcessId, end, find_processes
+from .process import ProcessId, end, find_processes, wait_gone
 from .tools import program, run
 
 SYSTEM_SOCKET = Path("/run/containerd/containerd.sock")
@@ -111,7 +111,8 @@ class Containerd(Daemon):
                     self._ctr(namespace, "containers", "rm", container)
         if self.own:
             for who in self._shims():
-                end(who, _SHIM_GRACE_S)
+                if not wait_gone(who, _SHIM_GRACE_S):  # most end by themselves now
+                    end(who, _SHIM_GRACE_S)
 
     def _shims(self) -> list[ProcessId]:
         return find_processes("containerd-shim", str(self.socket))
