@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import re
 import statistics
 import subprocess
@@ -35,33 +36,33 @@ async def measure(say: Callable[[str], None]) -> list[Result]:
         image = await ensure_demo_image(scene.registry.address)
         async with rest(scene) as client, publisher(scene) as bus, lifecycle(client) as events:
             await nodes_online(client, 1)
-            rounds = [await _round(scene, client, bus, events, image) for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
+            watch = Watch(client, events)
+            rounds = [await _round(scene, bus, watch, image) for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
     ours_ms = [shown - driver for shown, _, driver, _ in rounds]
     shown_ms, told_ms, driver_ms, ctr_ms = (statistics.median(column) for column in zip(*rounds, strict=True))
     say(f"{ROUNDS} rounds; in the stream after {told_ms:.1f} ms, and the check by GET took {shown_ms - told_ms:.1f} ms")
     return [
         compared("latency: event → RUNNING in REST", shown_ms, "ms", "ctr run -d", ctr_ms, AIM_RATIO),
         at_most("latency: all but the driver's start", statistics.median(ours_ms), "ms", AIM_OURS_MS),
+        Result(name="latency: the same, quickest round", value=min(ours_ms), unit="ms"),
         Result(name="latency: the driver's start", value=driver_ms, unit="ms"),
         Result(name="latency: event → RUNNING in the stream", value=told_ms, unit="ms"),
     ]
 
 
-async def _round(
-    scene: Stack, client: httpx.AsyncClient, bus: MqttBus, events: Events, image: str
-) -> tuple[float, float, float, float]:
+async def _round(scene: Stack, bus: MqttBus, watch: Watch, image: str) -> tuple[float, float, float, float]:
     """Milliseconds: until REST shows it, until the stream tells it, of the driver's start; of ctr."""
     begun = time.perf_counter()
     job = deploy(bus, virtualization="runc", code=image)
-    event = await events.wait(job, "RUNNING")
+    event = await watch.events.wait(job, "RUNNING")
     told = time.perf_counter()
-    rows = (await client.get("/api/v1/instances", params={"microservice": job, "status": "RUNNING"})).json()
+    rows = watch.get(f"/api/v1/instances?status=RUNNING&microservice={event['microservice']}")
     shown = time.perf_counter()
     if len(rows) != 1:
         raise RuntimeError(f"the stream says RUNNING, REST shows {rows}")
     driver_ms = _start_ms(scene.node.process.log, event["microservice"])
-    (await client.delete(f"/api/application/{event['application']}")).raise_for_status()
-    await events.wait(event["microservice"], "UNDEPLOYED")
+    (await watch.client.delete(f"/api/application/{event['application']}")).raise_for_status()
+    await watch.events.wait(event["microservice"], "UNDEPLOYED")
     await asyncio.sleep(PAUSE_S)
     ctr_ms = await asyncio.to_thread(_ctr_run, scene, image)
     await asyncio.sleep(PAUSE_S)
@@ -83,6 +84,19 @@ def _ctr_run(scene: Stack, image: str) -> float:
     subprocess.run([*ctr, "tasks", "rm", "--force", "bench-ctr"], check=False, capture_output=True)
     subprocess.run([*ctr, "containers", "rm", "bench-ctr"], check=True, capture_output=True)
     return 1000 * took
+
+
+class Watch:
+    """How the benchmark sees what the root shows."""
+
+    def __init__(self, client: httpx.AsyncClient, events: Events) -> None:
+        self.client, self.events = client, events
+        self._connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=30)
+
+    def get(self, path: str) -> Any:
+        """What is at this path: over an open connection by the plainest client there is, whose own cost is least."""
+        self._connection.request("GET", path, headers={"Authorization": self.client.headers["Authorization"]})
+        return msgspec.json.decode(self._connection.getresponse().read())
 
 
 class Events:

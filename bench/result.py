@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from msgspec import Struct
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results.json"
+README = Path(__file__).parent / "README.md"
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -78,19 +79,43 @@ def save(results: Sequence[Result]) -> list[Result]:
     earlier = msgspec.json.decode(RESULTS.read_bytes(), type=list[Result]) if RESULTS.exists() else []
     merged = {result.name: result for result in (*earlier, *stamped)}
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(list(merged.values()))) + b"\n")
+    _show_in_readme(merged.values())
     return stamped
+
+
+COLUMNS = ("figure", "value", "against", "ratio", "aim", "met")
 
 
 def table(results: Iterable[Result]) -> Table:
     """For people."""
-    shown = Table("figure", "value", "against", "ratio", "aim", "met")
+    shown = Table(*COLUMNS)
     for result in results:
-        shown.add_row(
-            result.name,
-            f"{result.value:.4g} {result.unit}",
-            "" if result.against_value is None else f"{result.against_value:.4g} {result.unit} ({result.against})",
-            "" if result.ratio is None else f"{result.ratio:.2f}",
-            result.aim,
-            {None: "", True: "yes", False: "no"}[result.met],
-        )
+        shown.add_row(*_cells(result))
     return shown
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    """One row, in the order of `COLUMNS`."""
+    return (
+        result.name,
+        f"{_short(result.value)} {result.unit}",
+        "" if result.against_value is None else f"{_short(result.against_value)} {result.unit} ({result.against})",
+        "" if result.ratio is None else f"{result.ratio:.2f}",
+        result.aim,
+        {None: "", True: "yes", False: "no"}[result.met],
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _show_in_readme(results: Collection[Result]) -> None:
+    """Put all results, with machine and date, between the two marks in README.md."""
+    begin, end = "<!-- table: written by `make bench` -->\n", "<!-- end of table -->"
+    before, _, rest = README.read_text().partition(begin)
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *(_cells(result) for result in results)]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    where = sorted({f"{result.machine}; {result.date[:10]}" for result in results})
+    text = "\n".join([*lines, "", *(f"Machine: {one}." for one in where)])
+    README.write_text(f"{before}{begin}{text}\n{end}{rest.partition(end)[2]}")
