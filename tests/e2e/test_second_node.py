@@ -15,7 +15,7 @@ from tests.mended import Mended
 from tests.services import need
 
 from .conftest import System
-from .test_system import SEED
+from .test_promises import SEED
 
 
 class SecondNode(Node):
