@@ -73,14 +73,19 @@ def machine() -> str:
 
 
 def save(results: Sequence[Result]) -> list[Result]:
-    """Write the results into results.json, over earlier ones of the same names; returns them as written."""
+    """Write the results into results.json, in place of earlier ones of the same benchmarks; returns them as written."""
     stamp, here = datetime.now(UTC).isoformat(timespec="seconds"), machine()
     stamped = [msgspec.structs.replace(result, machine=here, date=stamp) for result in results]
     earlier = msgspec.json.decode(RESULTS.read_bytes(), type=list[Result]) if RESULTS.exists() else []
-    merged = {result.name: result for result in (*earlier, *stamped)}
-    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(list(merged.values()))) + b"\n")
-    _show_in_readme(merged.values())
+    measured = {_benchmark(result) for result in stamped}
+    merged = sorted([*(r for r in earlier if _benchmark(r) not in measured), *stamped], key=_benchmark)
+    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(merged)) + b"\n")
+    _show_in_readme(merged)
     return stamped
+
+
+def _benchmark(result: Result) -> str:
+    return result.name.partition(":")[0]
 
 
 COLUMNS = ("figure", "value", "against", "ratio", "aim", "met")
