@@ -18,7 +18,7 @@ from .errors import bad
 
 @post("/api/application", status_code=HTTPStatus.OK, opt={"body": Document})
 async def create_application(request: AnyRequest) -> list[shapes.ApplicationAnswer]:
-    """Register the applications of an SLA document; nothing runs until instances are asked for (or ``replicas`` says so).
+    """Register the applications of an SLA document; without ``replicas``, nothing runs until instances are asked for.
 
     Answers all of the caller's applications, the new ones included.
     """
@@ -29,7 +29,7 @@ async def create_application(request: AnyRequest) -> list[shapes.ApplicationAnsw
 
 @post("/api/v1/deploy", status_code=HTTPStatus.OK, opt={"body": Document})
 async def deploy(request: AnyRequest) -> EventResult:
-    """Deploy an SLA document, bare or as a CloudEvent, as a deploy event does: one instance unless ``replicas`` says else.
+    """Deploy an SLA document, bare or as a CloudEvent, as a deploy event does: one instance by default.
 
     A CloudEvent's id makes it idempotent.
     """

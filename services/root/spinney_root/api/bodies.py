@@ -30,7 +30,7 @@ class Register(Human, frozen=True):
 
     username: UserName
     password: NewPassword
-    roles: Annotated[list[Role], Meta(max_length=10)] = []
+    roles: Annotated[tuple[Role, ...], Meta(max_length=10)] = ()
     organization_name: Short = ""
 
 
@@ -47,5 +47,5 @@ class ApplicationChange(Human, frozen=True):
     applicationID: Short = ""
     application_name: Short = ""
     application_namespace: Short = ""
-    microservices: list[Short] = []
+    microservices: tuple[Short, ...] = ()
     owner: Short = ""

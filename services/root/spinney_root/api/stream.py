@@ -1,6 +1,6 @@
 """``/api/v1/events``: lifecycle events as they happen, as server-sent events whose data are CloudEvents.
 
-A stream ends when the client leaves or the server closes; silence is broken by comments, so that neither goes unnoticed.
+A stream ends when the client leaves or the server closes; comments break the silence, so that a dead client is noticed.
 """
 
 from __future__ import annotations
