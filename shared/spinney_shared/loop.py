@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from .bus import Bus, Outgoing
 from .deciding import Decide, Decision, Now, Send, Settle, Tick, step
 from .saving import Unsaved
-from .store import Record, Store, StoreError
+from .store import Change, Record, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,16 @@ async def load_patiently(store: Store) -> list[Record]:
             if str(error) != said:
                 said = str(error)
                 log.warning("cannot load the state, trying again every second: %s", error)
+            await asyncio.sleep(1.0)
+
+
+async def save_patiently(store: Store, changes: Sequence[Change]) -> None:
+    """Save what must be durable before anyone hears of this process: its session is in its Last Will already."""
+    while True:
+        try:
+            return await store.save(changes)
+        except StoreError as error:
+            log.warning("cannot save the start, trying again every second: %s", error)
             await asyncio.sleep(1.0)
 
 

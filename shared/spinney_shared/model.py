@@ -43,6 +43,10 @@ class Resources(Struct, frozen=True, omit_defaults=True):
     def __sub__(self, other: Resources) -> Resources:
         return Resources(*(getattr(self, f) - getattr(other, f) for f in self.__struct_fields__))
 
+    def at_least_zero(self) -> Resources:
+        """This amount with nothing in the place of less than nothing."""
+        return Resources(*(max(0, getattr(self, f)) for f in self.__struct_fields__))
+
     def short_of(self, wanted: Resources) -> list[str]:
         """The names of the fields in which this amount is smaller than `wanted`."""
         return [f for f in self.__struct_fields__ if getattr(self, f) < getattr(wanted, f)]

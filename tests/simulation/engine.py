@@ -27,7 +27,7 @@ class Engine:
         self.clock, self.rng, self.tell = clock, rng, tell
         self.handles: dict[str, Handle] = {}
         self.memory: dict[str, int] = {}
-        self.starting: dict[str, int] = {}
+        self.starting: dict[str, tuple[int, m.Start]] = {}
         self.starts: list[tuple[str, int, int]] = []
         """(microservice, number, generation) of every start that succeeded"""
         self.failing = 0.0
@@ -42,7 +42,8 @@ class Engine:
                 handles = tuple(self.handles.values())
                 self.clock.after(delay / 4, lambda: self.tell(m.Listed("engine", action.asked_at, handles)))
             case m.Start():
-                ticket = self.starting[action.workload.id] = self.rng.getrandbits(32)
+                ticket = self.rng.getrandbits(32)
+                self.starting[action.workload.id] = (ticket, action)
                 self.clock.after(delay, lambda: self._start(action, ticket))
             case m.Remove():
                 self.starting.pop(action.id, None)
@@ -52,7 +53,7 @@ class Engine:
 
     def _start(self, action: m.Start, ticket: int) -> None:
         work = action.workload
-        if self.starting.get(work.id) != ticket:
+        if self.starting.get(work.id, (0, None))[0] != ticket:
             return  # removed, or lost with the process or the machine
         del self.starting[work.id]
         if self.rng.random() < self.failing:
@@ -72,9 +73,11 @@ class Engine:
         self.tell(m.Removed(action.id))
 
     def process_died(self) -> None:
-        """What was being started either got as far as the engine, or never happens."""
-        for id in [id for id in self.starting if self.rng.random() < 0.5]:
-            del self.starting[id]
+        """What was being started either got as far as the engine, which finishes it, or never happens."""
+        for ticket, action in list(self.starting.values()):
+            if self.rng.random() < 0.5:
+                self._start(action, ticket)
+        self.starting.clear()
 
     def power_cut(self) -> None:
         self.starting.clear()

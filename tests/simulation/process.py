@@ -11,7 +11,7 @@ from spinney_shared.deciding import Connected, Decision, Disconnected, Now, Tick
 from spinney_shared.loop import encoded
 from spinney_shared.receiving import Receiver
 from spinney_shared.saving import Unsaved
-from spinney_shared.store import Put, Record
+from spinney_shared.store import Change, Put, Record
 
 from .network import Broker, Client, Clock
 
@@ -54,6 +54,7 @@ class Process:
         self.alive, self.life, self.inbox, self.scheduled = True, self.life + 1, [], False
         self.unsaved = Unsaved()
         self.state = self.make(list(self.disk.values()))
+        self._write(self.state.take_changes())  # as the services do before they connect
         for action in self.started():
             self.perform(action)
         self.broker.connect(self.name)
@@ -116,11 +117,7 @@ class Process:
         ticked = any(isinstance(message, Tick) for message in batch)
         changes = self.unsaved.everything() if ticked else self.unsaved.urgent()
         self.unsaved.saved(changes)
-        for change in changes:
-            if isinstance(change, Put):
-                self.disk[change.record.kind, change.record.key] = change.record
-            else:
-                self.disk.pop((change.kind, change.key), None)
+        self._write(changes)
         if crash == "after save":
             return self.die(self.on_crash)
         if self.planted != "tell before save":
@@ -128,6 +125,13 @@ class Process:
         if crash:
             self.die(self.on_crash)
         return None
+
+    def _write(self, changes: list[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Put):
+                self.disk[change.record.kind, change.record.key] = change.record
+            else:
+                self.disk.pop((change.kind, change.key), None)
 
     on_crash: Callable[[], None] | None = None
 

@@ -6,6 +6,9 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
+from msgspec.structs import replace
+from spinney_root.commands import NewMicroservice, UpdateMicroservice
+from spinney_root.decide import Asked
 from spinney_root.state import Microservice
 from spinney_shared import lifecycle, topics
 from spinney_shared.model import InstanceKey
@@ -88,6 +91,20 @@ class Scenario:
         job = f"{self.rng.choice(self.deployed)}.test.svc0.test"
         self._send(topics.SCALE, {"microservice": job, "replicas": self.rng.randint(0, 5)})
 
+    def _update(self) -> None:
+        root = self.world.root
+        if not root.alive:
+            return
+        known = [one for one in root.state.microservices.values() if not one.deleted]
+        if not known:
+            return
+        old = self.rng.choice(known)
+        resources = replace(old.spec.resources, memory_mib=self.rng.choice([50, 300, 600]))
+        spec = replace(old.spec, resources=resources, image=f"registry/image:{self.rng.randint(2, 9)}")
+        new = NewMicroservice(old.name, old.namespace, spec, 0, b"")
+        self.events += 1
+        root.put(Asked(self.events, UpdateMicroservice(microservice=old.id, replacement=new)))
+
     def _undeploy(self) -> None:
         self._send(topics.UNDEPLOY, {"application": f"{self.rng.choice(self.deployed)}.test"})
 
@@ -96,7 +113,7 @@ class Scenario:
     def _trouble(self) -> None:
         if self.world.clock.now >= TROUBLE_S:
             return
-        gentle = [self._deploy, self._scale, self._undeploy, self._crash, self._crash, self._crash, self._broker]
+        gentle = [self._deploy, self._scale, self._undeploy, self._update, self._crash, self._crash, self._crash, self._broker]
         rough = [self._partition, self._power_cut, self._container_ends, self._engine_fails, self._slow_crash]
         self.rng.choice(gentle if self.gentle else gentle + rough)()
         self._later(self.rng.random() * 3, self._trouble)

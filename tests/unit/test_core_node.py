@@ -286,6 +286,18 @@ def test_two_leftovers_of_one_instance_both_go() -> None:
     assert {a.id for a in bench.take(m.Remove)} == {driver_id(AT, 1), driver_id(AT, 2)}
 
 
+def test_an_update_that_came_before_the_listing_waits_for_the_end_of_the_old_copy() -> None:
+    bench = Bench(list(Bench().running().disk.values()))
+    bench.put(m.Fingerprinted("engine", (RUNC,)))
+    bench.desire(Wanted(replace(SPEC, generation=2, stop_grace_s=7.0), (0,)))
+    bench.put(m.Listed("engine", bench.now, (handle(),)))
+    (remove,) = bench.take(m.Remove)
+    assert (remove.id, remove.grace_s) == (driver_id(AT, 1), 7.0)
+    assert bench.take(m.Start) == []
+    bench.put(m.Removed(remove.id))
+    assert len(bench.take(m.Start)) == 1
+
+
 def test_outcomes_for_what_nobody_knows_change_nothing() -> None:
     bench = Bench().running()
     for message in (

@@ -11,7 +11,7 @@ import msgspec
 from spinney_shared import topics
 from spinney_shared.bus import Will
 from spinney_shared.bus.mqtt import MqttBus
-from spinney_shared.loop import Loop, load_patiently
+from spinney_shared.loop import Loop, load_patiently, save_patiently
 from spinney_shared.messages import Presence
 from spinney_shared.model import Location
 from spinney_shared.running import wire
@@ -30,6 +30,7 @@ async def run(settings: ClusterSettings) -> None:
         store = MongoStore(settings.mongo.url.reveal(), settings.mongo.database, KINDS)
         stack.push_async_callback(store.close)
         state = begin(settings.name, await load_patiently(store), random.SystemRandom())
+        await save_patiently(store, state.take_changes())
         _configure(state, settings)
         bus = MqttBus(
             settings.mqtt,

@@ -6,10 +6,10 @@ from collections import Counter
 
 from msgspec.structs import replace
 from spinney_shared import lifecycle
-from spinney_shared.model import InstanceKey, MicroserviceSpec, Resources
+from spinney_shared.model import InstanceKey, MicroserviceSpec
 
 from .placement import Candidate, capacity_for, place, unqualified
-from .state import Instance, State
+from .state import Held, Instance, State
 
 
 def assign(state: State) -> list[str]:
@@ -34,13 +34,8 @@ def _candidates(state: State) -> tuple[dict[str, Candidate], Counter[str]]:
         elif not live.confirmed or live.strangers:
             absent["has yet to say what runs there"] += 1
         else:
-            candidates[id] = Candidate(id, node.info, state.free(id), _ports(state, id))
+            candidates[id] = Candidate(id, node.info, state.free(id), state.ports(id))
     return candidates, absent
-
-
-def _ports(state: State, node: str) -> frozenset[tuple[int, str]]:
-    specs = (state.spec_of(state.instances[at]) for at in state.by_node.get(node, ()))
-    return frozenset((port.host, port.protocol) for spec in specs for port in spec.ports)
 
 
 def _assign_group(state: State, keys: list[InstanceKey], candidates: dict[str, Candidate], absent: Counter[str]) -> str:
@@ -80,13 +75,7 @@ def refit(state: State, old: Instance, spec: MicroserviceSpec) -> str:
     node = state.nodes.get(old.node)
     if node is None or unqualified(spec, node.info):
         return ""
-    held = Resources() if old.removing else state.spec_of(old).resources
-    leaving = state.live_of(old.node).leaving.get(old.at, Resources())
-    others = frozenset(
-        (port.host, port.protocol)
-        for at in state.by_node.get(old.node, ())
-        if at != old.at
-        for port in state.spec_of(state.instances[at]).ports
-    )
-    candidate = Candidate(old.node, node.info, state.free(old.node) + held + leaving, others)
+    held = Held() if old.removing else state.held(old)
+    own = held.beside(state.live_of(old.node).leaving.get(old.at, Held())).resources
+    candidate = Candidate(old.node, node.info, state.free(old.node) + own, state.ports(old.node, but=old.at))
     return old.node if capacity_for(spec, candidate)[0] else ""

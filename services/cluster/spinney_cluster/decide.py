@@ -186,7 +186,11 @@ def _observed(state: State, node: str, seen: Observation) -> None:
     elif instance is None or instance.node != node:
         live.strangers.add(seen.key)
     elif seen.generation == instance.generation and not instance.removing:
+        if live.leaving.pop(seen.key, None) is not None:  # the copy of the older generation is gone
+            state.place_due = True
         status = lifecycle.observe(instance.status, seen.status)
+        if (status in lifecycle.ENDED) != (instance.status in lifecycle.ENDED):
+            state.place_due = True  # what it held is free now
         news = replace(instance, status=status, detail=seen.detail, seen=seen)
         if news != instance:
             state.put(news, later=status not in lifecycle.ENDED)

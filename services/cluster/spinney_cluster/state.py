@@ -90,6 +90,22 @@ class Meta(Record, frozen=True):
 KINDS: dict[str, type[Record]] = {record.kind: record for record in (Specification, Instance, Node, Meta)}
 
 
+class Held(Struct, frozen=True):
+    """What a copy takes of its node."""
+
+    resources: Resources = Resources()
+    ports: frozenset[tuple[int, str]] = frozenset()
+    """Host ports: (number, protocol)."""
+
+    def beside(self, other: Held) -> Held:
+        """Both together."""
+        return Held(self.resources + other.resources, self.ports | other.ports)
+
+    def beyond(self, other: Held) -> Held:
+        """What this takes that `other` does not."""
+        return Held((self.resources - other.resources).at_least_zero(), self.ports - other.ports)
+
+
 class Live(Struct):
     """What is known of a node only while this process lives."""
 
@@ -97,8 +113,9 @@ class Live(Struct):
     """A full report has told what really runs there, since it was last out of sight."""
     strangers: set[InstanceKey] = set()
     """Copies there that nobody wants there (any more) and that it did not yet say are gone."""
-    leaving: dict[InstanceKey, Resources] = {}
-    """What copies on their way out still hold; some of them are strangers too."""
+    leaving: dict[InstanceKey, Held] = {}
+    """What copies on their way out still hold, some of them strangers too. For an instance that is wanted here: what
+    its copy of an older generation holds beyond what is reserved for the new one."""
     offline_since: float | None = None
     """Monotonic; by Last Will or by silence."""
     usage: Usage = Usage()
@@ -128,7 +145,7 @@ class State:
         """node → the instances it should run"""
         self.by_spec: dict[tuple[str, int], set[int]] = {}
         self.reserved: dict[str, Resources] = {}
-        """node → sum over `by_node`"""
+        """node → sum over those of `by_node` that have not ended for good"""
         self.waiting: set[InstanceKey] = set()
         """Instances that have no node."""
         self.orphaned: set[InstanceKey] = set()
@@ -204,24 +221,33 @@ class State:
         """Keep `by_node`, `reserved` and what the nodes are to be told in step with an instance's move."""
         before, after = wanted_of(old), wanted_of(new)
         if old is None and new and new.removing and new.node:  # from the store: it was on its way out
-            self.live_of(new.node).leaving[at] = self.spec_of(new).resources
+            self.live_of(new.node).leaving[at] = held_by(self.spec_of(new))
+        if before == after and ended(old) == ended(new):
+            return
+        if old and before:
+            self.reserved[before[0]] = self.reserved[before[0]] - self.held(old).resources
+            self.news_nodes.add(before[0])
+        if new and after:
+            self.reserved[after[0]] = self.reserved.get(after[0], Resources()) + self.held(new).resources
+            self.news_nodes.add(after[0])
         if before == after:
             return
         if old and before:
-            need = self.spec_of(old).resources
-            self.reserved[before[0]] = self.reserved[before[0]] - need
             self.by_node[before[0]].discard(at)
-            self.news_nodes.add(before[0])
-            if after is None or after[0] != before[0]:
-                self.live_of(before[0]).leaving[at] = need
+            leaving = self.live_of(before[0]).leaving
+            leaving[at] = leaving.get(at, Held()).beside(self.held(old))
             self.owner.touch(before[0], at)
         if new and after:
-            need = self.spec_of(new).resources
-            self.reserved[after[0]] = self.reserved.get(after[0], Resources()) + need
             self.by_node.setdefault(after[0], set()).add(at)
-            self.live_of(after[0]).leaving.pop(at, None)
-            self.news_nodes.add(after[0])
+            leaving = self.live_of(after[0]).leaving
+            beyond = leaving.pop(at, Held()).beyond(self.held(new))
+            if beyond != Held():
+                leaving[at] = beyond
             self.owner.touch(after[0], at)
+
+    def held(self, instance: Instance) -> Held:
+        """What its copy takes where it should run; nothing once it has ended for good."""
+        return Held() if ended(instance) else held_by(self.spec_of(instance))
 
     def _refer(self, old: Instance | None, new: Instance | None) -> None:
         """Count who refers to which specification, and drop those that nobody refers to."""
@@ -240,9 +266,21 @@ class State:
     def free(self, node: str) -> Resources:
         """The node's capacity less what is reserved, copies on their way out included."""
         free = self.nodes[node].info.capacity - self.reserved.get(node, Resources())
-        for need in self.live_of(node).leaving.values():
-            free = free - need
+        for held in self.live_of(node).leaving.values():
+            free = free - held.resources
         return free
+
+    def ports(self, node: str, but: InstanceKey | None = None) -> frozenset[tuple[int, str]]:
+        """The node's host ports in use, copies on their way out included; without those of the instance `but`."""
+        used: set[tuple[int, str]] = set()
+        for at in self.by_node.get(node, ()):
+            instance = self.instances[at]
+            if at != but and self.spec_of(instance).ports:
+                used |= self.held(instance).ports
+        for at, held in self.live_of(node).leaving.items():
+            if at != but:
+                used |= held.ports
+        return frozenset(used)
 
     def shown(self, node: str) -> NodeSummary:
         """The node as people should see it."""
@@ -255,6 +293,16 @@ class State:
             reserved=self.reserved.get(node, Resources()),
             usage=live.usage,
         )
+
+
+def held_by(spec: MicroserviceSpec) -> Held:
+    """What one instance of it takes."""
+    return Held(spec.resources, frozenset((port.host, port.protocol) for port in spec.ports))
+
+
+def ended(instance: Instance | None) -> bool:
+    """Whether nothing of it runs or will be started again."""
+    return instance is not None and instance.status in lifecycle.ENDED
 
 
 def wanted_of(instance: Instance | None) -> tuple[str, int] | None:

@@ -397,11 +397,12 @@ def _adopt(state: State, message: m.Listed, handle: Handle, now: Now, decision: 
         if copy.phase == "stopping" and copy.id != handle.id and wanted is None:
             decision.actions.append(m.Remove(message.driver, handle.id, 10.0))  # one more that nobody wants
         return
-    if wanted is None or (wanted.spec.generation != handle.generation and copy is None):
-        if copy is None:
+    unstarted = copy is None or (not copy.driver and copy.id != handle.id)
+    if wanted is None or (wanted.spec.generation != handle.generation and unstarted):
+        if copy is None or unstarted:  # the wanted generation starts when this one is gone
             copy = state.copies[handle.key] = Copy(at=handle.key, generation=handle.generation, id=handle.id)
             copy.driver = message.driver
-        return _remove(state, copy, 10.0, decision) if copy.phase != "stopping" else None
+        return _remove(state, copy, wanted.spec.stop_grace_s if wanted else 10.0, decision)
     if copy is None:
         copy = state.copies[handle.key] = _copy_of(wanted)
         copy.id = handle.id
