@@ -42,7 +42,16 @@ Part = TypeVar("Part", Wanted, Unwanted)
 
 def session_id(counter: int, token: str) -> str:
     """A session's name: sorts by the member's durable start counter, so that a newer session is a greater string."""
-    return f"{counter:08d}-{token}"
+    return f"{counter:012d}-{token}"
+
+
+def next_epoch(stored: int, wall_s: float) -> int:
+    """A new owner's epoch: above the one its store remembers, and at least the time in seconds.
+
+    The time is there for a store that lost its memory (wiped, or restored from a backup): members remember the old
+    owner's epoch and would ignore a smaller one for ever.
+    """
+    return max(stored + 1, int(wall_s))
 
 
 class Peer(Struct):

@@ -42,7 +42,7 @@ def mqtt(tmp_path: Path) -> Iterator[MqttSettings]:
 @asynccontextmanager
 async def cluster(mqtt: MqttSettings) -> AsyncIterator[State]:
     """A cluster as its process runs it, but for the database."""
-    state = begin("c", [], random.Random(1))
+    state = begin("c", [], random.Random(1), 0.0)
     rows = (topics.NODE_REPORT, topics.NODE_ANNOUNCE, topics.NODE_PRESENCE)
     filters = [topics.CLUSTER_DESIRED.format(cluster="c"), *(row.filter(cluster="c") for row in rows)]
     bus = MqttBus(mqtt, "cluster", subscriptions=filters)

@@ -100,7 +100,7 @@ class World:
             self.broker,
             self.rng,
             root_decide,
-            lambda records: root_state.begin(records, self.rng, "secret"),
+            lambda records: root_state.begin(records, self.rng, "secret", self.clock.now),
             lambda topic: topic in doors or any(row.match(topic) is not None for row in rows),
         )
 
@@ -117,7 +117,7 @@ class World:
             self.broker,
             self.rng,
             cluster_decide,
-            lambda records: cluster_state.begin(name, records, self.rng),
+            lambda records: cluster_state.begin(name, records, self.rng, self.clock.now),
             subscribed,
         )
         self.broker.clients[name].will = lambda: (

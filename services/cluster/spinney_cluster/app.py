@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 
@@ -29,7 +30,7 @@ async def run(settings: ClusterSettings) -> None:
     async with AsyncExitStack() as stack:
         store = MongoStore(settings.mongo.url.reveal(), settings.mongo.database, KINDS)
         stack.push_async_callback(store.close)
-        state = begin(settings.name, await load_patiently(store), random.SystemRandom())
+        state = begin(settings.name, await load_patiently(store), random.SystemRandom(), time.time())
         await save_patiently(store, state.take_changes())
         _configure(state, settings)
         bus = MqttBus(

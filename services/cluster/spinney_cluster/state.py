@@ -16,7 +16,7 @@ from spinney_shared.deciding import IdSource
 from spinney_shared.messages import ClusterSummary, NodeSummary, Observation, Usage
 from spinney_shared.model import InstanceKey, Location, MicroserviceSpec, NodeInfo, Resources
 from spinney_shared.store import Change, Drop, Put, Record
-from spinney_shared.sync import Member, Owner, session_id
+from spinney_shared.sync import Member, Owner, next_epoch, session_id
 
 
 class Specification(Record, frozen=True):
@@ -312,11 +312,12 @@ def wanted_of(instance: Instance | None) -> tuple[str, int] | None:
     return instance.node, instance.generation
 
 
-def begin(name: str, records: Iterable[Record], rng: random.Random) -> State:
+def begin(name: str, records: Iterable[Record], rng: random.Random, wall_s: float) -> State:
     """The state a new process starts with: what the store had, in a new epoch and session."""
     state = State(name, IdSource(rng))
     state.load(records)
-    meta = replace(state.meta, identity=state.meta.identity or state.ids(), epoch=state.meta.epoch + 1)
+    epoch = next_epoch(state.meta.epoch, wall_s)
+    meta = replace(state.meta, identity=state.meta.identity or state.ids(), epoch=epoch)
     state.put(meta)
     state.owner.epoch = meta.epoch
     state.member = Member(session_id(meta.epoch, state.ids()[:8]), meta.up_epoch, meta.up_revision)

@@ -32,7 +32,12 @@ REASONS = 3
 
 
 def tell_nodes(state: State, now: Now) -> list[Send]:
-    """The desired sets that are due, merged per node."""
+    """The desired sets that are due, merged per node; none before the root has said anything at all.
+
+    A cluster that lost its memory must not tell its nodes to end what it has merely forgotten.
+    """
+    if not state.meta.up_epoch:
+        return []
 
     def spec(node: str, at: InstanceKey) -> MicroserviceSpec | None:
         instance = state.instances.get(at)

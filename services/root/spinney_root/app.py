@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import random
 import secrets
+import time
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 
@@ -35,7 +36,7 @@ async def run(settings: RootSettings) -> None:
     async with AsyncExitStack() as stack:
         store = MongoStore(settings.mongo.url.reveal(), settings.mongo.database, KINDS)
         stack.push_async_callback(store.close)
-        state = begin(await load_patiently(store), random.SystemRandom(), secrets.token_urlsafe(32))
+        state = begin(await load_patiently(store), random.SystemRandom(), secrets.token_urlsafe(32), time.time())
         if not state.users:
             _make_first_admin(state, settings.admin)
         bus = MqttBus(

@@ -15,7 +15,7 @@ from spinney_shared.deciding import IdSource
 from spinney_shared.messages import ClusterAnnounce, ClusterSummary, EventResult, NodeSummary, Observation
 from spinney_shared.model import InstanceKey, MicroserviceSpec
 from spinney_shared.store import Change, Drop, Put, Record
-from spinney_shared.sync import Owner
+from spinney_shared.sync import Owner, next_epoch
 
 
 class Application(Record, frozen=True):
@@ -288,14 +288,14 @@ def wanted_of(instance: Instance) -> tuple[str, int] | None:
     return (instance.cluster, instance.generation) if instance.cluster and not instance.removing else None
 
 
-def begin(records: Iterable[Record], rng: random.Random, new_secret: str) -> State:
+def begin(records: Iterable[Record], rng: random.Random, new_secret: str, wall_s: float) -> State:
     """The state a new process starts with: what the store had, in a new epoch.
 
     `new_secret` signs login tokens from now on when the store has none yet.
     """
     state = State(IdSource(rng))
     state.load(records)
-    meta = Meta(epoch=state.meta.epoch + 1, token_secret=state.meta.token_secret or new_secret)
+    meta = Meta(epoch=next_epoch(state.meta.epoch, wall_s), token_secret=state.meta.token_secret or new_secret)
     state.put(meta)
     state.owner.epoch = meta.epoch
     return state
