@@ -11,11 +11,11 @@ import pytest
 from spinney.stack.folder import StateFolder
 from spinney.stack.services import Node, environment
 
+from tests.documents import SEED
 from tests.mended import Mended
 from tests.services import need
 
 from .conftest import System
-from .test_promises import SEED
 
 
 class SecondNode(Node):

@@ -17,39 +17,8 @@ from spinney_root.sla.document import Document, Microservice
 from spinney_shared.messages import MAX_MESSAGE_BYTES, Problem
 from spinney_shared.model import DirectConstraint, PortMapping, Resources
 
-SEED: dict[str, Any] = {
-    "sla_version": "v2.0",
-    "customerID": "Admin",
-    "applications": [
-        {
-            "applicationID": "",
-            "application_name": "clientsrvr",
-            "application_namespace": "test",
-            "application_desc": "Simple demo with curl client and Nginx server",
-            "microservices": [
-                {
-                    "microserviceID": "",
-                    "microservice_name": "nginx",
-                    "microservice_namespace": "test",
-                    "virtualization": "runsc",
-                    "cmd": [],
-                    "memory": 100,
-                    "vcpus": 1,
-                    "vgpus": 0,
-                    "vtpus": 0,
-                    "bandwidth_in": 0,
-                    "bandwidth_out": 0,
-                    "storage": 0,
-                    "code": "docker.io/library/nginx:latest",
-                    "state": "",
-                    "port": "",
-                    "addresses": {"rr_ip": "10.30.55.55", "rr_ip_v6": "fdff:2000::55:55"},
-                    "added_files": [],
-                }
-            ],
-        }
-    ],
-}
+from tests.documents import SEED
+
 MICROSERVICE = "$.applications[0].microservices[0]"
 
 
