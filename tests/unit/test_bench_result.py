@@ -1,6 +1,7 @@
 """What the benchmarks say of a figure, and that the README shows what was measured last."""
 
 import msgspec
+
 from bench.__main__ import BENCHMARKS
 from bench.result import README, RESULTS, Result, at_least, at_most, compared
 
