@@ -13,6 +13,8 @@ from msgspec import Struct
 
 T = TypeVar("T", bound=Struct)
 
+_encoder = msgspec.json.Encoder()
+
 _LIMITS = ((500, 100), (300, 40), (100, 20), (40, 10), (20, 4))
 """(characters of a string, items of a collection): tried in this order until the whole is small enough."""
 
@@ -32,20 +34,16 @@ def fitted(value: T, most_bytes: int) -> T:
     Numbers and the shape stay; a struct of a handful of fields always fits into 8 KiB.
     """
     for longest, most_items in _LIMITS:
-        if _size(value) <= most_bytes:
+        if size(value) <= most_bytes:
             break
         value = _cut(value, longest, most_items)
     return value
 
 
 def size(value: Any) -> int:
-    """Bytes of its JSON."""
-    return len(msgspec.json.encode(value))
-
-
-def _size(value: Any) -> int:
+    """Bytes of its JSON; beyond all bounds when it has none."""
     try:
-        return size(value)
+        return len(_encoder.encode(value))
     except UnicodeEncodeError:  # half a character, from the name of a file
         return 1 << 62
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from .model import InstanceKey, Location, MicroserviceSpec, NodeInfo, Resources
+from .model import InstanceKey, Label, Location, MicroserviceSpec, NodeInfo, Resources, Whole
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """No message between tiers is larger; larger sets are sent in parts."""
@@ -54,14 +54,14 @@ class Wanted(Struct, frozen=True):
     """Instances of one microservice that should run; the specification is written once for all of them."""
 
     spec: MicroserviceSpec
-    numbers: tuple[int, ...]
+    numbers: tuple[Whole, ...]
 
 
 class Unwanted(Struct, frozen=True):
     """Instances of one microservice that should not run."""
 
     microservice: str
-    numbers: tuple[int, ...]
+    numbers: tuple[Whole, ...]
 
 
 class Desired(Message, frozen=True):
@@ -69,9 +69,9 @@ class Desired(Message, frozen=True):
 
     session: str
     """The member's session this is meant for; another session ignores it."""
-    epoch: int
+    epoch: Whole
     """The owner's fencing token: an older owner is ignored."""
-    revision: int
+    revision: Whole
     base: int | None = None
     """The revision this builds on; none = a full set."""
     put: tuple[Wanted, ...] = ()
@@ -86,8 +86,8 @@ class Observation(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What is seen of one instance, as an absolute statement."""
 
     microservice: str
-    number: int
-    generation: int
+    number: Whole
+    generation: Whole
     status: str
     detail: str = ""
     runtime: str = ""
@@ -97,9 +97,9 @@ class Observation(Struct, frozen=True, omit_defaults=True, kw_only=True):
     host_ip: str = ""
     address: str = ""
     """The instance's own IP address, when it has one."""
-    restarts: int = 0
+    restarts: Whole = 0
     started_at: float = 0.0
-    exit_code: int | None = None
+    exit_code: Whole | None = None
 
     @property
     def key(self) -> InstanceKey:
@@ -112,7 +112,7 @@ class Usage(Struct, frozen=True, omit_defaults=True):
 
     cpu_percent: float = 0.0
     memory_percent: float = 0.0
-    memory_mib: int = 0
+    memory_mib: Whole = 0
 
 
 class NodeSummary(Struct, frozen=True, omit_defaults=True):
@@ -121,7 +121,7 @@ class NodeSummary(Struct, frozen=True, omit_defaults=True):
     id: str
     info: NodeInfo
     online: bool = True
-    instances: int = 0
+    instances: Whole = 0
     reserved: Resources = Resources()
     usage: Usage = Usage()
     gone: bool = False
@@ -132,9 +132,9 @@ class RuntimeSummary(Struct, frozen=True, omit_defaults=True):
     """What a cluster has of one runtime: enough for the root to choose, and to say why not."""
 
     name: str
-    verified: int = 0
-    failed: int = 0
-    reasons: dict[str, int] = {}
+    verified: Whole = 0
+    failed: Whole = 0
+    reasons: dict[Label, Whole] = {}
     """Why it failed → on how many nodes; the most frequent few."""
     free: Resources = Resources()
     """Sum over the nodes where it is verified."""
@@ -145,7 +145,7 @@ class RuntimeSummary(Struct, frozen=True, omit_defaults=True):
 class ClusterSummary(Struct, frozen=True, omit_defaults=True):
     """cluster → root: aggregates good enough to choose a cluster by."""
 
-    nodes: int = 0
+    nodes: Whole = 0
     capacity: Resources = Resources()
     free: Resources = Resources()
     runtimes: tuple[RuntimeSummary, ...] = ()

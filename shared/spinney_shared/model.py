@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+Whole = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+"""Any number that counts something here: what a database and a browser can hold exactly."""
+
+MOST_OF_A_MACHINE = 2**40
+"""No machine has more of anything; the sum over thousands of them is still a `Whole`."""
+
+Label = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
+"""The name of something in a mapping; a database takes no NUL there."""
 
 DEFAULT_RUNTIME = "container"
 """The virtualization word for "the node's default verified OCI runtime"."""
@@ -29,13 +38,13 @@ class InstanceKey(NamedTuple):
 class Resources(Struct, frozen=True, omit_defaults=True):
     """An amount of resources: what a microservice reserves, or what a machine has."""
 
-    memory_mib: int = 0
-    cpu_milli: int = 0
-    gpus: int = 0
-    tpus: int = 0
-    storage_mib: int = 0
-    in_mbit: int = 0
-    out_mbit: int = 0
+    memory_mib: Whole = 0
+    cpu_milli: Whole = 0
+    gpus: Whole = 0
+    tpus: Whole = 0
+    storage_mib: Whole = 0
+    in_mbit: Whole = 0
+    out_mbit: Whole = 0
 
     def __add__(self, other: Resources) -> Resources:
         return Resources(*(getattr(self, f) + getattr(other, f) for f in self.__struct_fields__))
@@ -43,9 +52,9 @@ class Resources(Struct, frozen=True, omit_defaults=True):
     def __sub__(self, other: Resources) -> Resources:
         return Resources(*(getattr(self, f) - getattr(other, f) for f in self.__struct_fields__))
 
-    def at_least_zero(self) -> Resources:
-        """This amount with nothing in the place of less than nothing."""
-        return Resources(*(max(0, getattr(self, f)) for f in self.__struct_fields__))
+    def within(self, least: int, most: int) -> Resources:
+        """This amount with every field brought between the two bounds."""
+        return Resources(*(min(max(getattr(self, f), least), most) for f in self.__struct_fields__))
 
     def short_of(self, wanted: Resources) -> list[str]:
         """The names of the fields in which this amount is smaller than `wanted`."""
@@ -55,8 +64,8 @@ class Resources(Struct, frozen=True, omit_defaults=True):
 class PortMapping(Struct, frozen=True, omit_defaults=True):
     """One published port: ``host`` on the node leads to ``container`` inside the instance."""
 
-    host: int
-    container: int
+    host: Whole
+    container: Whole
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
@@ -64,7 +73,7 @@ class RestartPolicy(Struct, frozen=True, omit_defaults=True):
     """When an instance that ended is started again, and how long after; delays double up to the longest."""
 
     policy: Literal["always", "on-failure", "never"] = "always"
-    max_attempts: int = 0
+    max_attempts: Whole = 0
     """Starts after the first before giving up; 0 = never give up."""
     backoff_s: float = 1.0
     longest_backoff_s: float = 60.0
@@ -81,7 +90,7 @@ class MicroserviceSpec(Struct, frozen=True, omit_defaults=True):
     """Everything a node needs to run one instance of a microservice; a change makes a new ``generation``."""
 
     id: str
-    generation: int
+    generation: Whole
     job_name: str
     """``application.namespace.microservice.namespace``: the name people read."""
     image: str
@@ -97,7 +106,7 @@ class MicroserviceSpec(Struct, frozen=True, omit_defaults=True):
     direct: DirectConstraint = DirectConstraint()
     restart: RestartPolicy = RestartPolicy()
     stop_grace_s: float = 10.0
-    labels: dict[str, str] = {}
+    labels: dict[Label, str] = {}
     lost_after_s: float = 10.0
 
 
@@ -138,7 +147,7 @@ class NodeInfo(Struct, frozen=True, omit_defaults=True):
     arch: str = "amd64"
     capacity: Resources = Resources()
     runtimes: tuple[RuntimeInfo, ...] = ()
-    labels: dict[str, str] = {}
+    labels: dict[Label, str] = {}
     host_ip: str = ""
     version: str = ""
     location: Location | None = None

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from .bounding import fitted, size
 from .messages import Desired, Observation, Presence, Report, Unwanted, Wanted
 from .model import InstanceKey, MicroserviceSpec
 
@@ -32,12 +33,19 @@ PART_BYTES = 160 * 1024
 OBSERVATIONS_PER_PART = 150
 """An observation is 150 to 900 bytes (its detail is cut at `DETAIL_LIMIT`)."""
 
+OBSERVATIONS_BYTES = 112 * 1024
+"""Of one part of a report; what else a cluster puts into it (`PART_BYTES` less this) must fit beside them."""
+
+OBSERVATION_BYTES = 8 * 1024
+"""Of a single one, whatever a node says its names are."""
+
 DETAIL_LIMIT = 500
 
 RESEND_AFTER_S = 2.0
 """How long an acknowledgement may take before the same is said again."""
 
 Part = TypeVar("Part", Wanted, Unwanted)
+Item = TypeVar("Item", bound=Struct)
 
 
 def session_id(counter: int, token: str) -> str:
@@ -298,6 +306,23 @@ def _short(items: Sequence[Part]) -> Iterable[Part]:
             yield msgspec.structs.replace(item, numbers=item.numbers[start : start + 10_000])
 
 
+def chunked(items: Iterable[Item], most: int, most_bytes: int, item_bytes: int) -> list[list[Item]]:
+    """The items in order, in chunks of at most `most` items and `most_bytes` of JSON; larger items are cut to fit."""
+    chunks: list[list[Item]] = []
+    total = 0
+    for item in items:
+        cost = size(item)
+        if cost > item_bytes:
+            item = fitted(item, item_bytes)
+            cost = size(item)
+        if not chunks or len(chunks[-1]) == most or total + cost > most_bytes:
+            chunks.append([])
+            total = 0
+        chunks[-1].append(item)
+        total += cost
+    return chunks
+
+
 class Applied(Struct, frozen=True):
     """What a `Desired` means to the member: make it so, persist, then acknowledge."""
 
@@ -395,7 +420,7 @@ class Member:
             return []
         keys = sorted(known() if self.full_due else self.news)
         seen = [o for at in keys if (o := observe(at)) is not None]
-        chunks = [seen[i : i + OBSERVATIONS_PER_PART] for i in range(0, len(seen), OBSERVATIONS_PER_PART)]
+        chunks = chunked(seen, OBSERVATIONS_PER_PART, OBSERVATIONS_BYTES, OBSERVATION_BYTES)
         chunks += [[]] * (max(least, 1) - len(chunks))
         reports = []
         for number, chunk in enumerate(chunks):

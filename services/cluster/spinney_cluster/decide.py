@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from spinney_shared import lifecycle, topics
 from spinney_shared.deciding import Connected, Decision, Disconnected, Now, Send, Tick
 from spinney_shared.messages import Answer, Desired, NodeAnnounce, Observation, Presence, Query, Report, Wanted
-from spinney_shared.model import InstanceKey
+from spinney_shared.model import MOST_OF_A_MACHINE, InstanceKey
 from spinney_shared.receiving import Received
 
 from .assign import assign, refit
@@ -136,8 +136,9 @@ def _announce(state: State, node: str, announce: NodeAnnounce) -> None:
     known = state.nodes.get(node)
     if known and announce.session < known.session:
         return
-    if known is None or known.info != announce.node or known.session != announce.session:
-        state.put(Node(node, announce.node, announce.session))
+    info = replace(announce.node, capacity=announce.node.capacity.within(0, MOST_OF_A_MACHINE))
+    if known is None or known.info != info or known.session != announce.session:
+        state.put(Node(node, info, announce.session))
     state.news_nodes.add(node)
     state.place_due = True
 

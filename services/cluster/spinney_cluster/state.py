@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from spinney_shared import lifecycle
 from spinney_shared.deciding import IdSource
 from spinney_shared.messages import ClusterSummary, NodeSummary, Observation, Usage
-from spinney_shared.model import InstanceKey, Location, MicroserviceSpec, NodeInfo, Resources
+from spinney_shared.model import MOST_OF_A_MACHINE, InstanceKey, Location, MicroserviceSpec, NodeInfo, Resources
 from spinney_shared.store import Change, Drop, Put, Record
 from spinney_shared.sync import Member, Owner, next_epoch, session_id
 
@@ -103,7 +103,7 @@ class Held(Struct, frozen=True):
 
     def beyond(self, other: Held) -> Held:
         """What this takes that `other` does not."""
-        return Held((self.resources - other.resources).at_least_zero(), self.ports - other.ports)
+        return Held((self.resources - other.resources).within(0, MOST_OF_A_MACHINE), self.ports - other.ports)
 
 
 class Live(Struct):

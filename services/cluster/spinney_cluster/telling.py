@@ -6,6 +6,7 @@ from collections import Counter
 
 from msgspec.structs import replace
 from spinney_shared import lifecycle, topics
+from spinney_shared.bounding import fitted, plain
 from spinney_shared.deciding import Now, Send
 from spinney_shared.messages import (
     ClusterAnnounce,
@@ -17,7 +18,7 @@ from spinney_shared.messages import (
     Usage,
 )
 from spinney_shared.model import InstanceKey, MicroserviceSpec, Resources
-from spinney_shared.sync import DETAIL_LIMIT
+from spinney_shared.sync import DETAIL_LIMIT, chunked
 
 from .state import State
 
@@ -26,6 +27,10 @@ SUMMARY_EVERY_S = 1.0
 
 NODES_PER_PART = 40
 """A node with all its runtimes and reasons is 1 to 2.5 KB."""
+
+NODE_BYTES, NODES_BYTES, SUMMARY_BYTES = 16 * 1024, 64 * 1024, 40 * 1024
+"""Of one node, of all nodes in a part of a report, and of the summary: with the observations (112 KiB) they stay below
+the 256 KiB of a message, whatever nodes say of themselves."""
 
 REASONS = 3
 """How many different reasons for a runtime's failure the root is told."""
@@ -57,7 +62,7 @@ def tell_root(state: State, now: Now) -> list[Send]:
     nodes, summary = _aggregates(state, now)
     if nodes or summary:
         state.member.due = True
-    parts = [nodes[i : i + NODES_PER_PART] for i in range(0, len(nodes), NODES_PER_PART)]
+    parts = chunked(nodes, NODES_PER_PART, NODES_BYTES, NODE_BYTES)
     reports = state.member.flush(
         now.mono,
         state.report_every_s,
@@ -129,7 +134,7 @@ def _aggregates(state: State, now: Now) -> tuple[list[NodeSummary], ClusterSumma
     nodes = [state.shown(id) for id in sorted(state.news_nodes) if id in state.nodes]
     state.news_nodes.clear()
     state.summary_at = now.mono
-    summary = summarized([state.shown(id) for id in state.nodes])
+    summary = fitted(summarized([state.shown(id) for id in state.nodes]), SUMMARY_BYTES)
     if summary == state.summary:
         return nodes, None
     state.summary = summary
@@ -156,7 +161,7 @@ def summarized(nodes: list[NodeSummary]) -> ClusterSummary:
                     )
                 else:
                     by_runtime[name] = replace(so_far, failed=so_far.failed + 1)
-                    reasons.setdefault(name, Counter())[runtime.reason[:300]] += 1
+                    reasons.setdefault(name, Counter())[plain(runtime.reason, 300)] += 1
     runtimes = tuple(
         replace(runtime, reasons=dict(reasons.get(name, Counter()).most_common(REASONS)))
         for name, runtime in sorted(by_runtime.items())

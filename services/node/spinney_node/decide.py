@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 from spinney_shared import lifecycle, topics
-from spinney_shared.bounding import plain
+from spinney_shared.bounding import fitted, plain
 from spinney_shared.deciding import Connected, Decision, Disconnected, Now, Send, Tick
 from spinney_shared.messages import Answer, Desired, NodeAnnounce, Observation, Presence, Query
 from spinney_shared.model import DEFAULT_RUNTIME, InstanceKey, MicroserviceSpec, RestartPolicy, RuntimeInfo, driver_id
@@ -28,6 +28,9 @@ FIRST_RESTART_S = 0.1
 """A first failure is mended nearly at once; the policy's back-off starts with the second."""
 
 ENGINE_RETRY_S = 2.0
+
+ANNOUNCE_BYTES = 128 * 1024
+"""Of what the node says of itself: many drivers may have many runtimes that failed with long reasons."""
 
 
 def decide(state: State, message: m.Message, now: Now) -> Decision:
@@ -133,7 +136,7 @@ def _announcement(state: State, now: Now) -> list[Send]:
     problems = tuple(f"{name}: {d.problem}" for name, d in sorted(state.drivers.items()) if d.problem)
     info = replace(state.info, runtimes=state.runtimes(), problems=problems)
     if info != state.announced and all(driver.fingerprinted for driver in state.drivers.values()):
-        announce = NodeAnnounce(id=state.ids(), session=state.member.session, node=info)
+        announce = NodeAnnounce(id=state.ids(), session=state.member.session, node=fitted(info, ANNOUNCE_BYTES))
         sends.append(Send(topics.NODE_ANNOUNCE.format(**names), announce, retain=True))
         state.announced = info
     return sends
