@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 from spinney_shared import lifecycle
+from spinney_shared.messages import ClusterSummary
 from spinney_shared.model import InstanceKey
 
-from .placement import Candidate, place
+from .placement import Candidate, capacity_for, place
 from .state import Instance, State
 
 
@@ -49,3 +50,14 @@ def move_on(state: State, instance: Instance) -> None:
         status = lifecycle.advance(instance.status, lifecycle.CLUSTER_SCHEDULED)
         cluster = placement.clusters[0]
         state.put(replace(instance, cluster=cluster, tried=tried, status=status, detail="", seen=None))
+
+
+def try_again(state: State, cluster: str, before: ClusterSummary) -> None:
+    """A cluster that had no room now seems to have some: it gets what was tried there and waits elsewhere in vain."""
+    now = state.clusters[cluster].summary
+    for at in sorted(state.unplaced):
+        instance = state.instances[at]
+        spec = state.microservices[at.microservice].spec
+        if cluster in instance.tried and not capacity_for(spec, before) and capacity_for(spec, now):
+            tried = tuple(name for name in instance.tried if name != cluster)
+            move_on(state, replace(instance, tried=tried))

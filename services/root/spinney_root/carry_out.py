@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 from spinney_shared import lifecycle
+from spinney_shared.bounding import size
 from spinney_shared.deciding import Now
 from spinney_shared.messages import EventResult, Problem
 from spinney_shared.model import InstanceKey, MicroserviceSpec
@@ -19,6 +20,9 @@ from .state import Answered, Application, Instance, Microservice, State
 
 MAX_REPLICAS = 100_000
 """Of one microservice: a typing error must not fill the database."""
+
+MAX_SPEC_BYTES = 128 * 1024
+"""Of one microservice as nodes are told of it: it must fit into one message, with room for the rest of it."""
 
 
 class Refused(Exception):
@@ -58,6 +62,7 @@ def _do(state: State, command: c.AnyCommand, cause: str, now: Now) -> list[Appli
         case c.AddMicroservices():
             application = _application(state, command.application, command)
             _check_names(state, application, command.microservices)
+            _check_sizes(command.microservices, "$")
             return [_add(state, application, new, cause) for new in command.microservices]
         case c.UpdateApplication():
             application = replace(_application(state, command.application, command), description=command.description)
@@ -76,11 +81,11 @@ def _do(state: State, command: c.AnyCommand, cause: str, now: Now) -> list[Appli
         case c.RemoveInstance():
             return _remove_instance(state, command)
         case c.SaveUser():
+            if command.new and command.account.name in state.users:
+                raise Refused("$.username", f"there is a user {command.account.name!r} already")
             state.put(command.account)
         case c.ForgetUser():
-            if command.name not in state.users:
-                raise Refused("$.name", f"no user {command.name!r}")
-            state.drop(state.users[command.name])
+            _forget_user(state, command.name)
     return []
 
 
@@ -93,6 +98,7 @@ def _deploy(state: State, command: c.Deploy, cause: str, now: Now) -> list[Appli
                 f"$.applications[{index}].application_name",
                 f"{new.name!r} in namespace {new.namespace!r} is there already (id {id}); undeploy it first",
             )
+        _check_sizes(new.microservices, f"$.applications[{index}]")
     made: list[Application | Microservice] = []
     for new in command.applications:
         application = Application(state.ids(), new.name, new.namespace, new.description, command.user, now.wall)
@@ -110,6 +116,16 @@ def _check_names(state: State, application: Application, news: Iterable[c.NewMic
             raise Refused(f"$.microservices[{index}].microservice_name", f"{new.name!r} is there already; update it")
 
 
+def _check_sizes(news: Iterable[c.NewMicroservice], path: str) -> None:
+    for index, new in enumerate(news):
+        if (bytes_ := size(new.spec)) > MAX_SPEC_BYTES:
+            what = f"{new.name!r} takes {bytes_:,} bytes; at most {MAX_SPEC_BYTES:,} can be sent to a node"
+            raise Refused(f"{path}.microservices[{index}]", what)
+        if not 0 <= new.replicas <= MAX_REPLICAS:
+            what = f"{new.replicas} is not between 0 and {MAX_REPLICAS}"
+            raise Refused(f"{path}.microservices[{index}].replicas", what)
+
+
 def _add(state: State, application: Application, new: c.NewMicroservice, cause: str) -> Microservice:
     id = state.ids()
     job_name = f"{application.name}.{application.namespace}.{new.name}.{new.namespace}"
@@ -117,6 +133,14 @@ def _add(state: State, application: Application, new: c.NewMicroservice, cause: 
     microservice = Microservice(id, application.id, new.name, new.namespace, spec, new.document)
     state.put(microservice)
     return _scale(state, microservice, new.replicas, cause)
+
+
+def _forget_user(state: State, name: str) -> None:
+    if name not in state.users:
+        raise Refused("$.name", f"no user {name!r}")
+    if [user.name for user in state.users.values() if c.ADMIN in user.roles] == [name]:
+        raise Refused("$.name", f"{name!r} is the last admin")
+    state.drop(state.users[name])
 
 
 def live(state: State, microservice: str) -> list[Instance]:
@@ -150,6 +174,7 @@ def _scale(state: State, microservice: Microservice, replicas: int, cause: str) 
 def _update(state: State, old: Microservice, new: c.NewMicroservice, cause: str) -> Microservice:
     if (new.name, new.namespace) != (old.name, old.namespace):
         raise Refused("$.microservice_name", f"the name cannot change (it is {old.name!r} in {old.namespace!r})")
+    _check_sizes([new], "$")
     spec = replace(new.spec, id=old.id, generation=old.spec.generation + 1, job_name=old.spec.job_name)
     microservice = replace(old, spec=spec, document=new.document)
     state.put(microservice)

@@ -15,7 +15,7 @@ from spinney_shared.model import InstanceKey
 from spinney_shared.receiving import Received
 
 from . import telling
-from .assign import assign, move_on
+from .assign import assign, move_on, try_again
 from .carry_out import carry_out, drop_instance
 from .commands import AnyCommand
 from .events import on_event
@@ -128,6 +128,7 @@ def _report(state: State, cluster: str, report: Report, now: Now) -> None:
         state.owner.peer(cluster).need_report = True  # its announcement got lost
     if known and report.summary is not None and report.summary != known.summary:
         state.put(replace(known, summary=report.summary), later=True)
+        try_again(state, cluster, known.summary)
         state.place_due = True
     for node in report.nodes:
         telling.note_node(state, NodeView(cluster, node))

@@ -18,6 +18,9 @@ from .state import State
 EVENT_USER = "Admin"
 """Whose applications those deployed by events are: whoever may publish to the broker speaks for the operator."""
 
+DEEPEST = 30
+"""Slashes in a response topic; mosquitto ends the connection of a publisher at 200."""
+
 MAX_ERRORS = 200
 """Errors listed in one answer; a document with more is not being mended from the list."""
 
@@ -53,7 +56,9 @@ def _bounded(problems: list[Problem]) -> tuple[Problem, ...]:
 
 def acceptable(response_topic: str) -> bool:
     """Whether an answer may be published there: a plain topic that is not one of ours, except the result topics."""
-    if not 0 < len(response_topic.encode()) <= 512 or re.search(r"[+#\x00-\x1f]|^\$", response_topic):
+    if not response_topic.isprintable() or not 0 < len(response_topic.encode()) <= 512:
+        return False  # some brokers hang up on whoever publishes to a topic with strange characters, or a very deep one
+    if re.search(r"[+#]|^\$", response_topic) or response_topic.count("/") > DEEPEST:
         return False
     return not response_topic.startswith(f"{topics.ROOT}/") or topics.RESULT.match(response_topic) is not None
 

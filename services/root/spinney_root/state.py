@@ -178,6 +178,8 @@ class State:
         """cluster → the instances it should end"""
         self.waiting: set[InstanceKey] = set()
         """Instances that have no cluster yet."""
+        self.unplaced: set[InstanceKey] = set()
+        """Instances whose cluster found no node for them."""
         self.place_due = False
         """Something changed that may let waiting instances find a cluster."""
         self.connected = False
@@ -193,8 +195,8 @@ class State:
 
     def load(self, records: Iterable[Record]) -> None:
         """Take over what the store had; notes no changes."""
-        for record in records:
-            self._set(record)
+        for record in sorted(records, key=lambda one: one.at if isinstance(one, Answered) else 0.0):
+            self._set(record)  # answers in the order they were given, for so they are forgotten
         self.changes.clear()
         self.news_instances.clear()
 
@@ -239,6 +241,8 @@ class State:
         self.instances[at] = new
         self.by_microservice.setdefault(new.microservice, set()).add(new.number)
         (self.waiting.discard if new.cluster or new.removing else self.waiting.add)(at)
+        stuck = new.cluster and not new.removing and new.status in lifecycle.UNSCHEDULABLE
+        (self.unplaced.add if stuck else self.unplaced.discard)(at)
         if old is None or (old.status, old.removing) != (new.status, new.removing):
             self.news_instances.setdefault(at, old.status if old else "")
         if new.removing and new.cluster:
@@ -261,6 +265,7 @@ class State:
             case Instance():
                 old = self.instances.pop(record.at, None)
                 self.waiting.discard(record.at)
+                self.unplaced.discard(record.at)
                 self.removing.get(record.cluster, set()).discard(record.at)
                 self.news_instances.setdefault(record.at, record.status)
                 self.by_microservice.get(record.microservice, set()).discard(record.number)
