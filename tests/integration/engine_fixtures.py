@@ -253,6 +253,12 @@ def tiny(text: str, layers: int = 1) -> OciImage:
     return image([tar({f"file{n}": text.encode()}) for n in range(layers)], {"Cmd": ["/x"], "Env": [f"TEXT={text}"]})
 
 
+async def collect(engine: Engine) -> None:
+    """Make containerd collect its garbage now; left to itself it waits for a hundred changes."""
+    created = await engine.api.call("leases.v1.Leases/Create", leases_pb2.CreateRequest(), leases_pb2.CreateResponse)
+    await engine.api.tell("leases.v1.Leases/Delete", leases_pb2.DeleteRequest(id=created.lease.id, sync=True))
+
+
 async def left_behind(engine: Engine) -> list[str]:
     """Images, blobs, leases and snapshots of the engine's namespace."""
     api, snapshots = engine.api, snapshots_pb2.ListSnapshotsRequest(snapshotter=engine.settings.snapshotter)

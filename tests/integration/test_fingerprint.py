@@ -18,8 +18,7 @@ from spinney_node.drivers.containerd.engine import Engine, RunResult
 from spinney_node.drivers.containerd.fingerprint import Verifier
 from spinney_shared.model import RuntimeInfo
 
-from tests.integration.engine_fixtures import STAY, candidate_settings, clean, script
-from tests.integration.test_containerd_images import left_behind
+from tests.integration.engine_fixtures import STAY, candidate_settings, clean, collect, left_behind, script
 from tests.mended import UNIFIED, Mended, executable
 from tests.services import need
 
@@ -80,11 +79,8 @@ async def test_nothing_is_left_behind(connect: Connect, engine: Engine):
     assert await engine.containers.list() == []
     assert await engine.tasks.list() == {}
     assert await engine.network.addresses() == {}
-
-    async def collected() -> bool:
-        return await left_behind(engine) == []
-
-    await until(collected, "containerd to collect the canary's image")
+    await collect(engine)
+    assert await left_behind(engine) == []
 
 
 async def test_a_runtime_is_never_taken_for_another(connect: Connect, busybox_ref: str):
