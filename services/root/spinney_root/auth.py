@@ -19,10 +19,8 @@ import anyio.to_thread
 import jwt
 from msgspec import Struct
 
+from .commands import ADMIN
 from .state import User
-
-ADMIN: Final = "Admin"
-"""The role that may do everything, and the name of the first user."""
 
 ROLES: Final = (ADMIN, "Organization_Admin", "Application_Provider", "Infrastructure_Provider")
 

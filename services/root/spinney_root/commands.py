@@ -6,10 +6,15 @@ given out only after the change is durable. Documents have been validated (`spin
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 from spinney_shared.model import MicroserviceSpec
 
 from .state import User
+
+ADMIN: Final = "Admin"
+"""The role that may do everything, and the name of the first user."""
 
 
 class NewMicroservice(Struct, frozen=True):
@@ -104,10 +109,12 @@ class SaveUser(Command, frozen=True, kw_only=True):
     """Add a user, or replace the one of this name; `spinney_root.auth` has hashed the password."""
 
     account: User
+    new: bool = False
+    """Refuse when there is a user of this name."""
 
 
 class ForgetUser(Command, frozen=True, kw_only=True):
-    """Remove a user; what they own stays, for admins to see."""
+    """Remove a user, but never the last admin; what they own stays, for admins to see."""
 
     name: str
 

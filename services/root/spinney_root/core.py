@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,10 +15,11 @@ from spinney_shared.model import InstanceKey
 from .api.port import LogsUnavailable
 from .commands import AnyCommand
 from .decide import Asked, AskedLogs
+from .following import Followers
 from .state import State
 
 EVENTS_WAITING = 1_000
-"""Per follower; one that reads more slowly loses the oldest, not the root its memory."""
+"""Per follower."""
 
 
 class Core:
@@ -28,7 +28,7 @@ class Core:
     def __init__(self, state: State, loop: Loop, bus: Bus) -> None:
         self.state = state
         self._loop, self._bus = loop, bus
-        self._followers: set[asyncio.Queue[CloudEvent]] = set()
+        self._followers = Followers(EVENTS_WAITING)
         loop.on_send = self._published
 
     async def command(self, command: AnyCommand) -> EventResult:
@@ -45,12 +45,8 @@ class Core:
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[CloudEvent]]:
         """Lifecycle events from now on."""
-        queue: asyncio.Queue[CloudEvent] = asyncio.Queue(EVENTS_WAITING)
-        self._followers.add(queue)
-        try:
-            yield _events(queue)
-        finally:
-            self._followers.discard(queue)
+        with self._followers.follow() as coming:
+            yield coming
 
     def ready(self) -> list[str]:
         """What keeps the root from serving, in words; empty = it serves."""
@@ -62,17 +58,8 @@ class Core:
         return problems
 
     def _published(self, send: Send) -> None:
-        if not self._followers or not isinstance(send.message, CloudEvent):
-            return
-        for queue in self._followers:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(send.message)
-
-
-async def _events(queue: asyncio.Queue[CloudEvent]) -> AsyncIterator[CloudEvent]:
-    while True:
-        yield await queue.get()
+        if isinstance(send.message, CloudEvent):
+            self._followers.tell(send.message)
 
 
 SUBSCRIPTIONS = (

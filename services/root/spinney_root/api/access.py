@@ -6,10 +6,12 @@ Every path needs a token unless it says ``opt={"public": True}``: forgetting som
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.to_thread
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
@@ -17,8 +19,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 from spinney_shared.messages import MAX_MESSAGE_BYTES, EventResult, Problem
 
-from ..auth import ADMIN, Denied, user_of
-from ..commands import AnyCommand
+from ..auth import Denied, user_of
+from ..commands import ADMIN, AnyCommand
 from ..sla.collect import decode
 from ..state import Application, Microservice, State, User
 from .errors import ApiError, accepted, bad, not_found
@@ -26,6 +28,9 @@ from .port import Core
 
 AnyRequest = Request[Any, Any, Any]
 T = TypeVar("T")
+
+LARGE_BYTES: Final = 50 * 1024
+"""A larger document is read in a thread: that may take a tenth of a second, in which nobody else would be served."""
 
 DRAIN_BYTES: Final = 8 * 1024 * 1024
 """How much of a body that is too large is still read and thrown away, so that the client gets to see the answer."""
@@ -135,8 +140,13 @@ async def sent(request: AnyRequest, kind: type[T]) -> T:
     return found
 
 
-def right(parsed: T | list[Problem]) -> T:
-    """What was parsed; 400 with the problems when it could not be."""
-    if isinstance(parsed, list):
-        raise bad(parsed)
-    return parsed
+async def parsed(request: AnyRequest, parse: Callable[[bytes], T | list[Problem]]) -> T:
+    """What `parse` makes of the body; 400 with every problem it has."""
+    raw = await body_of(request)
+    if len(raw) > LARGE_BYTES:
+        found = await anyio.to_thread.run_sync(parse, raw, limiter=request.app.state.parsing)
+    else:
+        found = parse(raw)
+    if isinstance(found, list):
+        raise bad(found)
+    return found

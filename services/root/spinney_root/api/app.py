@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
+import anyio
 from litestar import Litestar
 from litestar.datastructures import State as AppState
 from litestar.openapi.config import OpenAPIConfig
@@ -19,10 +21,6 @@ from .port import ApiSettings, Core
 
 def create_app(core: Core, settings: ApiSettings = ApiSettings()) -> Litestar:  # noqa: B008 (it is immutable)
     """The ASGI application around a core."""
-    ours = AppState(
-        {"core": core, "settings": settings, "logins": Logins(time.monotonic), "closing": asyncio.Event()},
-        deep_copy=False,
-    )
     return Litestar(
         route_handlers=[
             login.router,
@@ -34,12 +32,23 @@ def create_app(core: Core, settings: ApiSettings = ApiSettings()) -> Litestar:  
         ],
         guards=[logged_in],
         exception_handlers=HANDLERS,
-        state=ours,
+        state=AppState(shared(core, settings), deep_copy=False),
         openapi_config=_openapi(settings),
         logging_config=None,  # logging is set up once, for the whole process
         request_max_body_size=None,  # `access.body_of` limits bodies, and says so in our shape
         pdb_on_exception=False,
     )
+
+
+def shared(core: Core, settings: ApiSettings) -> dict[str, Any]:
+    """What the handlers of one application share."""
+    return {
+        "core": core,
+        "settings": settings,
+        "logins": Logins(time.monotonic),
+        "parsing": anyio.CapacityLimiter(1),  # documents that take long wait for each other, nobody for them
+        "closing": asyncio.Event(),
+    }
 
 
 def _openapi(settings: ApiSettings) -> OpenAPIConfig:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 
 from litestar import Router, delete, get, post, put
+from litestar.params import FromPath
 from spinney_shared.messages import EventResult, Problem
 
 from .. import shapes, sla, views
@@ -12,7 +14,7 @@ from ..commands import Deploy, Undeploy, UpdateApplication
 from ..sla.document import Document
 from ..state import Application
 from . import bodies
-from .access import AnyRequest, application_of, ask, body_of, caller_of, core_of, right, sent
+from .access import AnyRequest, application_of, ask, caller_of, core_of, parsed, sent
 from .errors import bad
 
 
@@ -22,8 +24,8 @@ async def create_application(request: AnyRequest) -> list[shapes.ApplicationAnsw
 
     Answers all of the caller's applications, the new ones included.
     """
-    parsed = right(sla.parse(await body_of(request), default_replicas=0))
-    await ask(request, Deploy(applications=parsed))
+    wanted = await parsed(request, partial(sla.parse, default_replicas=0))
+    await ask(request, Deploy(applications=wanted))
     return views.applications(core_of(request).state, caller_of(request).user.name)
 
 
@@ -33,9 +35,7 @@ async def deploy(request: AnyRequest) -> EventResult:
 
     A CloudEvent's id makes it idempotent.
     """
-    event, inner = sla.unwrap(await body_of(request))
-    parsed = right(sla.parse(right(inner), default_replicas=1))
-    return await ask(request, Deploy(event=event, applications=parsed))
+    return await ask(request, await parsed(request, _deploy))
 
 
 @get("/api/applications")
@@ -45,21 +45,21 @@ async def list_applications(request: AnyRequest) -> list[shapes.ApplicationAnswe
 
 
 @get("/api/applications/{user:str}")
-async def list_applications_of(request: AnyRequest, user: str) -> list[shapes.ApplicationAnswer]:
+async def list_applications_of(request: AnyRequest, user: FromPath[str]) -> list[shapes.ApplicationAnswer]:
     """The applications of one user; who is no admin sees only their own."""
     caller = caller_of(request)
     return views.applications(core_of(request).state, user) if caller.owner in (None, user) else []
 
 
 @get("/api/application/{name:str}")
-async def get_application(request: AnyRequest, name: str) -> shapes.ApplicationAnswer:
+async def get_application(request: AnyRequest, name: FromPath[str]) -> shapes.ApplicationAnswer:
     """One application, by id or ``name.namespace``."""
     state = core_of(request).state
     return views.application(state, application_of(state, caller_of(request), name))
 
 
 @put("/api/application/{name:str}", opt={"body": bodies.ApplicationChange})
-async def change_application(request: AnyRequest, name: str) -> shapes.ApplicationAnswer:
+async def change_application(request: AnyRequest, name: FromPath[str]) -> shapes.ApplicationAnswer:
     """Change the description of an application."""
     state = core_of(request).state
     wanted = await sent(request, bodies.ApplicationChange)
@@ -71,11 +71,17 @@ async def change_application(request: AnyRequest, name: str) -> shapes.Applicati
 
 
 @delete("/api/application/{name:str}", status_code=HTTPStatus.OK)
-async def delete_application(request: AnyRequest, name: str) -> shapes.MessageAnswer:
+async def delete_application(request: AnyRequest, name: FromPath[str]) -> shapes.MessageAnswer:
     """End an application with everything in it."""
     one = application_of(core_of(request).state, caller_of(request), name)
     await ask(request, Undeploy(application=one.id))
     return shapes.MessageAnswer(f"application {one.name}.{one.namespace} deleted")
+
+
+def _deploy(raw: bytes) -> Deploy | list[Problem]:
+    event, inner = sla.unwrap(raw)
+    wanted = inner if isinstance(inner, list) else sla.parse(inner, default_replicas=1)
+    return wanted if isinstance(wanted, list) else Deploy(event=event, applications=wanted)
 
 
 def _changed(wanted: bodies.ApplicationChange, one: Application) -> list[Problem]:

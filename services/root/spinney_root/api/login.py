@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from http import HTTPStatus
 
-from litestar import Router, get, post
-from spinney_shared.messages import Problem
+from litestar import Router, delete, get, post
+from litestar.params import FromPath
 
 from .. import auth, shapes, views
-from ..commands import SaveUser
+from ..commands import ForgetUser, SaveUser
 from ..state import User
 from . import bodies
 from .access import AnyRequest, ask, bearer, caller_of, core_of, need_admin, sent
@@ -39,24 +39,43 @@ async def register(request: AnyRequest) -> shapes.UserAnswer:
     need_admin(caller_of(request))
     body = await sent(request, bodies.Register)
     password = await request.app.state.logins.hashed(body.password)
-    if body.username in core_of(request).state.users:
-        words = f"there is a user {body.username!r} already"
-        raise ApiError(HTTPStatus.CONFLICT, words, [Problem("$.username", words)])
     roles = tuple(dict.fromkeys(body.roles)) or ("Application_Provider",)
     user = User(body.username, password, roles, body.organization_name)
-    await ask(request, SaveUser(account=user))
+    await ask(request, SaveUser(account=user, new=True))
     return views.user(user)
 
 
-@get("/permission/{name:str}")
-async def permission(request: AnyRequest, name: str) -> shapes.UserAnswer:
-    """The roles of a user: everybody's own, admins anybody's."""
-    caller, user = caller_of(request), core_of(request).state.users.get(name)
+@get(["/user/{name:str}", "/permission/{name:str}"])
+async def get_user(request: AnyRequest, name: FromPath[str]) -> shapes.UserAnswer:
+    """A user with their roles: everybody sees themselves, admins anybody."""
+    caller = caller_of(request)
     if not caller.admin and name != caller.user.name:
-        raise ApiError(HTTPStatus.FORBIDDEN, "only admins may see others' roles")
+        raise ApiError(HTTPStatus.FORBIDDEN, "only admins may see others")
+    return views.user(_user(request, name))
+
+
+@get("/users")
+async def list_users(request: AnyRequest) -> list[shapes.UserAnswer]:
+    """All users by name (admins only)."""
+    need_admin(caller_of(request))
+    users = core_of(request).state.users
+    return [views.user(users[name]) for name in sorted(users)]
+
+
+@delete("/user/{name:str}", status_code=HTTPStatus.OK)
+async def delete_user(request: AnyRequest, name: FromPath[str]) -> shapes.MessageAnswer:
+    """Remove a user (admins only), but not the last admin; what they own stays."""
+    need_admin(caller_of(request))
+    user = _user(request, name)
+    await ask(request, ForgetUser(name=user.name))
+    return shapes.MessageAnswer(f"user {user.name} deleted")
+
+
+def _user(request: AnyRequest, name: str) -> User:
+    user = core_of(request).state.users.get(name)
     if user is None:
         raise not_found(f"user {name[:100]!r}")
-    return views.user(user)
+    return user
 
 
-router = Router("/api", route_handlers=[login, refresh, register, permission], tags=["Users"])
+router = Router("/api", route_handlers=[login, refresh, register, get_user, list_users, delete_user], tags=["Users"])

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Annotated
 
 from litestar import Response, Router, get
-from litestar.params import Parameter
+from litestar.params import FromQuery, QueryParameter
 
 from .. import shapes, views
 from ..state import Microservice
@@ -43,10 +43,10 @@ async def list_runtimes(request: AnyRequest) -> list[shapes.RuntimeAnswer]:
 @get("/api/v1/instances")
 async def list_instances(
     request: AnyRequest,
-    application: str | None = None,
-    microservice: str | None = None,
-    status: str | None = None,
-    limit: Annotated[int, Parameter(ge=1, le=MAX_ROWS)] = 1000,
+    application: FromQuery[str | None] = None,
+    microservice: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_ROWS)] = 1000,
 ) -> list[shapes.InstanceRow]:
     """Instances of the caller's services: of one application or microservice (id or name), with one status."""
     rows = views.instance_rows(core_of(request).state, _microservices(request, application, microservice), status)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
 from litestar import Router, delete, get, post, put
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 from spinney_shared.messages import EventResult
 from spinney_shared.model import InstanceKey
 
@@ -15,7 +16,7 @@ from ..commands import AddInstance, AddMicroservices, RemoveInstance, Scale, Und
 from ..sla.document import Fragment, Microservice
 from ..state import State
 from . import bodies
-from .access import AnyRequest, Caller, application_of, ask, body_of, caller_of, core_of, microservice_of, right, sent
+from .access import AnyRequest, Caller, application_of, ask, caller_of, core_of, microservice_of, parsed, sent
 from .errors import not_found
 
 ALL_INSTANCES = -1
@@ -32,7 +33,7 @@ async def list_services(request: AnyRequest) -> list[shapes.ServiceAnswer]:
 
 
 @get("/api/services/{application:str}")
-async def list_services_of(request: AnyRequest, application: str) -> list[shapes.ServiceAnswer]:
+async def list_services_of(request: AnyRequest, application: FromPath[str]) -> list[shapes.ServiceAnswer]:
     """The services of one application."""
     state = core_of(request).state
     return views.services(state, [application_of(state, caller_of(request), application)])
@@ -44,7 +45,7 @@ async def add_services(request: AnyRequest) -> list[shapes.ServiceAnswer]:
 
     Answers all services of the application.
     """
-    addition = right(sla.parse_addition(await body_of(request), default_replicas=0))
+    addition = await parsed(request, partial(sla.parse_addition, default_replicas=0))
     state = core_of(request).state
     one = application_of(state, caller_of(request), addition.application)
     await ask(request, AddMicroservices(application=one.id, microservices=addition.microservices))
@@ -52,15 +53,15 @@ async def add_services(request: AnyRequest) -> list[shapes.ServiceAnswer]:
 
 
 @get("/api/service/{name:str}")
-async def get_service(request: AnyRequest, name: str) -> shapes.ServiceAnswer:
+async def get_service(request: AnyRequest, name: FromPath[str]) -> shapes.ServiceAnswer:
     """One service, by id or job name."""
     return _service(core_of(request).state, caller_of(request), name)
 
 
 @put("/api/service/{name:str}", opt={"body": Microservice})
-async def change_service(request: AnyRequest, name: str) -> shapes.ServiceAnswer:
+async def change_service(request: AnyRequest, name: FromPath[str]) -> shapes.ServiceAnswer:
     """Replace a service's specification; its instances follow."""
-    replacement = right(sla.parse_microservice(await body_of(request), default_replicas=0))
+    replacement = await parsed(request, partial(sla.parse_microservice, default_replicas=0))
     state, caller = core_of(request).state, caller_of(request)
     one = microservice_of(state, caller, name)
     await ask(request, UpdateMicroservice(microservice=one.id, replacement=replacement))
@@ -68,7 +69,7 @@ async def change_service(request: AnyRequest, name: str) -> shapes.ServiceAnswer
 
 
 @delete("/api/service/{name:str}", status_code=HTTPStatus.OK)
-async def delete_service(request: AnyRequest, name: str) -> shapes.MessageAnswer:
+async def delete_service(request: AnyRequest, name: FromPath[str]) -> shapes.MessageAnswer:
     """End a service with all of its instances."""
     one = microservice_of(core_of(request).state, caller_of(request), name)
     await ask(request, Undeploy(microservice=one.id))
@@ -76,7 +77,7 @@ async def delete_service(request: AnyRequest, name: str) -> shapes.MessageAnswer
 
 
 @put("/api/v1/services/{name:str}/replicas", opt={"body": bodies.ReplicasWanted})
-async def scale(request: AnyRequest, name: str) -> EventResult:
+async def scale(request: AnyRequest, name: FromPath[str]) -> EventResult:
     """Run exactly this many instances."""
     wanted = await sent(request, bodies.ReplicasWanted)
     one = microservice_of(core_of(request).state, caller_of(request), name)
@@ -84,7 +85,7 @@ async def scale(request: AnyRequest, name: str) -> EventResult:
 
 
 @post("/api/service/{name:str}/instance", status_code=HTTPStatus.OK)
-async def add_instance(request: AnyRequest, name: str) -> shapes.MessageAnswer:
+async def add_instance(request: AnyRequest, name: FromPath[str]) -> shapes.MessageAnswer:
     """One more instance."""
     one = microservice_of(core_of(request).state, caller_of(request), name)
     result = await ask(request, AddInstance(microservice=one.id))
@@ -93,7 +94,7 @@ async def add_instance(request: AnyRequest, name: str) -> shapes.MessageAnswer:
 
 
 @delete("/api/service/{name:str}/instance/{number:int}", status_code=HTTPStatus.OK)
-async def remove_instance(request: AnyRequest, name: str, number: int) -> shapes.MessageAnswer:
+async def remove_instance(request: AnyRequest, name: FromPath[str], number: FromPath[int]) -> shapes.MessageAnswer:
     """End one instance, or all (-1)."""
     state, caller = core_of(request).state, caller_of(request)
     one = microservice_of(state, caller, name)
@@ -107,9 +108,9 @@ async def remove_instance(request: AnyRequest, name: str, number: int) -> shapes
 @get("/api/v1/instances/{name:str}/{number:int}/logs")
 async def logs(
     request: AnyRequest,
-    name: str,
-    number: int,
-    tail_bytes: Annotated[int, Parameter(ge=1, le=MAX_LOG_BYTES)] = 65_536,
+    name: FromPath[str],
+    number: FromPath[int],
+    tail_bytes: Annotated[int, QueryParameter(ge=1, le=MAX_LOG_BYTES)] = 65_536,
 ) -> shapes.LogsAnswer:
     """The end of an instance's log, fetched from its node."""
     at = _wanted(core_of(request).state, caller_of(request), name, number)
@@ -120,7 +121,7 @@ def _service(state: State, caller: Caller, name: str) -> shapes.ServiceAnswer:
     return views.service(state, microservice_of(state, caller, name))
 
 
-def _wanted(state: State, caller: Caller, name: str, number: int) -> InstanceKey:
+def _wanted(state: State, caller: Caller, name: str, number: FromPath[int]) -> InstanceKey:
     at = InstanceKey(microservice_of(state, caller, name).id, number)
     found = state.instances.get(at)
     if found is None or found.removing:

@@ -12,10 +12,11 @@ from typing import Annotated
 
 import msgspec
 from litestar import Router, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from spinney_shared.messages import CloudEvent
 
+from ..following import LOST
 from ..state import State
 from .access import AnyRequest, Caller, caller_of, core_of
 from .port import Core
@@ -26,10 +27,13 @@ _encoder = msgspec.json.Encoder()
 @get("/api/v1/events")
 async def events(
     request: AnyRequest,
-    kind: Annotated[str, Parameter(query="type", max_length=100)] = "*",
-    subject: Annotated[str, Parameter(max_length=200)] = "*",
+    kind: Annotated[str, QueryParameter(name="type", max_length=100)] = "*",
+    subject: Annotated[str, QueryParameter(max_length=200)] = "*",
 ) -> ServerSentEvent:
-    """Lifecycle events from now on; ``type`` and ``subject`` filter by shell patterns (``spinney.instance.*``)."""
+    """Lifecycle events from now on; ``type`` and ``subject`` filter by shell patterns (``spinney.instance.*``).
+
+    Who reads too slowly gets ``spinney.events.lost`` in the place of what is missing.
+    """
     state = request.app.state
     wanted = Filter(core_of(request).state, caller_of(request), kind, subject)
     return ServerSentEvent(_stream(core_of(request), wanted, state.closing, state.settings.keepalive_s))
@@ -43,6 +47,8 @@ class Filter:
 
     def __call__(self, event: CloudEvent) -> bool:
         """Whether the event is wanted and may be seen."""
+        if event.type == LOST:
+            return True  # what is missing may have been wanted
         if not fnmatchcase(event.type, self._kind) or not fnmatchcase(event.subject, self._subject):
             return False
         if self._caller.admin or not event.type.startswith("spinney.instance."):
