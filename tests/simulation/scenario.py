@@ -113,7 +113,16 @@ class Scenario:
     def _trouble(self) -> None:
         if self.world.clock.now >= TROUBLE_S:
             return
-        gentle = [self._deploy, self._scale, self._undeploy, self._update, self._crash, self._crash, self._crash, self._broker]
+        gentle = [
+            self._deploy,
+            self._scale,
+            self._undeploy,
+            self._update,
+            self._crash,
+            self._crash,
+            self._crash,
+            self._broker,
+        ]
         rough = [self._partition, self._power_cut, self._container_ends, self._engine_fails, self._slow_crash]
         self.rng.choice(gentle if self.gentle else gentle + rough)()
         self._later(self.rng.random() * 3, self._trouble)
