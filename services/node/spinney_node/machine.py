@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import socket
-import uuid
 from pathlib import Path
 
 from msgspec import Struct
@@ -42,12 +41,15 @@ def capacity(state_dir: Path) -> Resources:
     )
 
 
-def fingerprint() -> str:
+def fingerprint(root: Path = Path("/")) -> str:
     """The same on every call on this machine, another on a machine that got a copy of its disk.
 
-    A copied image brings /etc/machine-id along, so the hardware address and the board's id are mixed in.
+    A copied image brings /etc/machine-id along, so the board's id is mixed in; where a board has none, the hardware
+    addresses of its real network cards (those of bridges and containers come and go).
     """
-    parts = [_read(Path("/etc/machine-id")), _read(Path("/sys/class/dmi/id/product_uuid")), f"{uuid.getnode():012x}"]
+    board = _read(root / "sys/class/dmi/id/product_uuid") or _read(root / "sys/firmware/devicetree/base/serial-number")
+    cards = sorted(_read(card.parent / "address") for card in root.glob("sys/class/net/*/device"))
+    parts = [_read(root / "etc/machine-id"), board or " ".join(cards)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
