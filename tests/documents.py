@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 SEED: dict[str, Any] = {
@@ -38,3 +39,10 @@ SEED: dict[str, Any] = {
     ],
 }
 """An existing user's document: nginx on gVisor."""
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    """The users' document with fields of its microservice changed."""
+    document = copy.deepcopy(SEED)
+    document["applications"][0]["microservices"][0].update(fields)
+    return document
