@@ -34,6 +34,10 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 
 EXIT_BAD_SETTINGS = 2
 
+INBOX_LIMIT = 50_000
+"""Messages that may wait while nothing can be saved. Beyond it those of the tiers are dropped, for they are said again;
+what users send is kept."""
+
 
 def main(name: str, settings_type: type[Settings], run: Callable[[Settings], Awaitable[None]]) -> None:
     """Read the settings, run the service until SIGINT or SIGTERM, and exit: 0 when told to, 2 for bad settings."""
@@ -75,8 +79,12 @@ def wire(bus: Bus, loop: Loop) -> Receiver:
 
     def heard(incoming: Incoming) -> None:
         received = receiver.receive(incoming)
-        if received is not None:
-            loop.inbox.put(received)
+        if received is None:
+            return
+        if received.topic.type is not None and len(loop.inbox) >= INBOX_LIMIT:
+            receiver.dropped["waiting for the store"] += 1
+            return
+        loop.inbox.put(received)
 
     def lost(why: str) -> None:
         log.warning("the broker is out of reach: %s", why)

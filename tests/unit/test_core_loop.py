@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 from msgspec import Struct
 from spinney_shared import loop as loop_module
-from spinney_shared.bus import Outgoing
+from spinney_shared import running, topics
+from spinney_shared.bus import Incoming, Outgoing
 from spinney_shared.deciding import Decision, Now, Reply, Send, Tick
 from spinney_shared.loop import BATCH, Inbox, Loop, load_patiently, save_patiently
 from spinney_shared.messages import Presence
@@ -200,3 +202,15 @@ async def test_time_passes_in_the_inbox() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert set(ticks) == {Tick()}
+
+
+def test_what_waits_for_a_store_is_bounded_and_nothing_of_a_users_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "INBOX_LIMIT", 10)
+    world = World()
+    receiver = running.wire(world, world.loop)  # type: ignore[arg-type]
+    presence = msgspec.json.encode(Presence(id="p", session="s", online=True))
+    for _ in range(20):
+        world.on_message(Incoming(topics.CLUSTER_PRESENCE.format(cluster="c"), presence))  # type: ignore[attr-defined]
+        world.on_message(Incoming(topics.DEPLOY.format(), b"{}"))  # type: ignore[attr-defined]
+    assert receiver.dropped == {"waiting for the store": 15}
+    assert len(world.loop.inbox) == 25
