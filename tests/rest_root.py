@@ -83,7 +83,8 @@ class FakeCore:
 
     def put(self, message: Message) -> Decision:
         """Decide a message, and let the followers hear what comes of it."""
-        now = Now(self.mono, WALL_S)
+        self.mono += 0.001
+        now = Now(self.mono, WALL_S + self.mono)
         decision = decide(self.state, message, now)
         decision.add(settle(self.state, now))
         for send in decision.sends:
