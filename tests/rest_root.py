@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import anyio
 import httpx
+from litestar import Litestar
 from litestar.testing import TestClient
 from msgspec.structs import replace
 from spinney_root import auth
@@ -76,6 +78,8 @@ class FakeCore:
         self.log: str | LogsUnavailable = ""
         self.stuck = False
         self.followers = Followers(1000)
+        self.left = asyncio.Event()
+        """Somebody has stopped following."""
         self.mono = 1000.0
         for name, roles in (("Admin", (auth.ADMIN,)), ("ann", ("Application_Provider",)), ("bob", ())):
             self.state.put(User(name, HASHED, roles))
@@ -104,8 +108,11 @@ class FakeCore:
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[CloudEvent]]:
-        with self.followers.follow() as coming:
-            yield coming
+        try:
+            with self.followers.follow() as coming:
+                yield coming
+        finally:
+            self.left.set()
 
     def ready(self) -> list[str]:
         return self.missing
@@ -150,14 +157,20 @@ class FakeCore:
 
 
 app = create_app(FakeCore())
-"""Made once per run: it takes a tenth of a second. `door` puts a root behind it."""
+"""Made once per run: it takes a tenth of a second. `behind` puts a root there."""
+
+
+def behind(core: FakeCore, **settings: Any) -> Litestar:
+    """The REST application with this root behind it, as if it had just been made."""
+    for name, value in shared(core, ApiSettings(**settings)).items():
+        setattr(app.state, name, value)
+    return app
 
 
 def door(core: FakeCore, user: str | None = "Admin", **settings: Any) -> TestClient[Any]:
     """The REST doors of this root, for a user who is logged in (None = nobody)."""
     if app.state.core is not core or settings:
-        for name, value in shared(core, ApiSettings(**settings)).items():
-            setattr(app.state, name, value)
+        behind(core, **settings)
     client = TestClient(app, raise_server_exceptions=False)
     if user is not None:
         client.headers.update(core.bearer(user))

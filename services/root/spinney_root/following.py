@@ -23,6 +23,9 @@ class Followers:
         self._at_most = at_most
         self._all: set[_Follower] = set()
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     def tell(self, event: CloudEvent) -> None:
         """Something happened."""
         for follower in self._all:

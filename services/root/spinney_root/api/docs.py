@@ -28,6 +28,7 @@ _ERRORS: Final = {
     "404": "not there",
     "409": "does not go with what is there",
     "413": "too large",
+    "429": "too many attempts",
     "503": "cannot be done at the moment",
 }
 
@@ -92,7 +93,10 @@ def _bodies(app: Litestar) -> dict[tuple[str, str], type]:
 
 
 def _complete(operation: dict[str, Any], body: type | None) -> None:
+    operation["responses"].pop("400", None)  # the framework's shape, which is never sent
     for status, words in _ERRORS.items():
+        if status in operation["responses"]:
+            continue  # the handler says more about it
         operation["responses"][status] = {"description": words, "content": _content("ErrorAnswer")}
     if body is not None:
         operation["requestBody"] = {"required": True, "content": _content(body.__name__)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -45,11 +45,11 @@ def accepted(result: EventResult) -> EventResult:
     return result
 
 
-def _answer(status: int, message: str, errors: Sequence[Problem] = ()) -> Response[ErrorAnswer]:
-    challenge = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
-    return Response(
-        ErrorAnswer(message, tuple(errors)), status_code=status, headers=challenge, media_type=MediaType.JSON
-    )
+def _answer(
+    status: int, message: str, errors: Sequence[Problem] = (), headers: Mapping[str, str] | None = None
+) -> Response[ErrorAnswer]:
+    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else headers
+    return Response(ErrorAnswer(message, tuple(errors)), status_code=status, headers=headers, media_type=MediaType.JSON)
 
 
 def _api_error(_: Request[Any, Any, Any], error: ApiError) -> Response[ErrorAnswer]:
@@ -60,7 +60,7 @@ def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorAnsw
     """What the framework refuses: unknown paths, wrong verbs, parameters of the wrong type."""
     listed = error.extra if isinstance(error.extra, list) else []
     errors = [Problem(str(one.get("key", "$")), str(one.get("message", ""))) for one in listed if isinstance(one, dict)]
-    return _answer(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, errors)
+    return _answer(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, errors, error.headers)
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorAnswer]:

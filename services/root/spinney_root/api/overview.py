@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Annotated
 
 from litestar import Response, Router, get
+from litestar.openapi import ResponseSpec
 from litestar.params import FromQuery, QueryParameter
 
 from .. import shapes, views
@@ -70,7 +71,12 @@ async def healthz() -> shapes.MessageAnswer:
     return shapes.MessageAnswer("alive")
 
 
-@get("/readyz", opt={"public": True}, security=[{}])
+@get(
+    "/readyz",
+    opt={"public": True},
+    security=[{}],
+    responses={503: ResponseSpec(shapes.ReadyAnswer, generate_examples=False, description="what is missing")},
+)
 async def readyz(request: AnyRequest) -> Response[shapes.ReadyAnswer]:
     """Whether the root can do its work; 503 with what is missing when it cannot."""
     missing = tuple(core_of(request).ready())

@@ -61,14 +61,16 @@ async def _stream(
     core: Core, wanted: Filter, closing: asyncio.Event, keepalive_s: float
 ) -> AsyncIterator[ServerSentEventMessage]:
     async with core.subscribe() as coming:
-        yield ServerSentEventMessage(comment="connected")
+        yield ServerSentEventMessage(data=None, comment="connected")
         closed = asyncio.ensure_future(closing.wait())
         following = asyncio.ensure_future(_next(coming))
         try:
-            while not closed.done():
+            while True:
                 await asyncio.wait({closed, following}, timeout=keepalive_s, return_when=asyncio.FIRST_COMPLETED)
+                if closed.done():
+                    return
                 if not following.done():
-                    yield ServerSentEventMessage(comment="still here")
+                    yield ServerSentEventMessage(data=None, comment="still here")
                     continue
                 event = following.result()
                 if event is None:
