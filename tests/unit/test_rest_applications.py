@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from litestar.testing import TestClient
+from spinney_root import sla
 from spinney_root.api.access import LARGE_BYTES
 from spinney_shared.messages import MAX_MESSAGE_BYTES
 from spinney_shared.model import InstanceKey
@@ -53,6 +55,14 @@ def made(client: Client, **fields: Any) -> tuple[str, str]:
     """The ids of a new application and its microservice."""
     (one,) = ok(client.post("/api/application", json=changed(**fields)))
     return one["applicationID"], one["microservices"][0]
+
+
+def runs_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def bare(name: str = "other", **fields: Any) -> dict[str, Any]:
@@ -299,6 +309,24 @@ def test_a_large_document_is_read_like_a_small_one(ann: Client) -> None:
     made(ann, environment=document["applications"][0]["microservices"][0]["environment"])
     document["applications"][0]["microservices"][0]["memory"] = "x"
     assert f"{PATH}.memory" in problems(ann.post("/api/application", json=document), 400)
+
+
+def test_only_a_large_document_is_read_in_a_thread(
+    core: FakeCore, ann: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, bool]] = []
+    real = sla.parse
+
+    def parse(raw: bytes, *, default_replicas: int) -> sla.Parsed:
+        seen.append((len(raw), runs_on_loop()))
+        return real(raw, default_replicas=default_replicas)
+
+    monkeypatch.setattr(sla, "parse", parse)
+    made(ann)
+    raw = json.dumps(changed(cmd=["x" * LARGE_BYTES])).encode()
+    problems(ann.post("/api/application", content=raw), 409)
+    problems(ann.post("/api/v1/deploy", content=raw), 409)
+    assert [(size > LARGE_BYTES, on_loop) for size, on_loop in seen] == [(False, True), (True, False), (True, False)]
 
 
 def test_others_cannot_see_or_touch_an_application(core: FakeCore, ann: Client, bob: Client, admin: Client) -> None:
