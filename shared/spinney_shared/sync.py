@@ -9,6 +9,7 @@ level-triggered: every message states absolute facts, so loss, repetition and re
   repeated or overlapping delta harmless (docs/decisions/0002).
 * A new session of a member, a new epoch of the owner, or ``need_full`` leads to a full set, answered by a full report.
 * Reports are counted; a gap makes the owner ask for a full one.
+* A Last Will is taken at its word and the member asked at once: one that lives answers within a round trip.
 * Members report at least every few seconds, and every report that shows a member behind makes the owner say it again
   (after `RESEND_AFTER_S`); so neither side needs retry timers.
 
@@ -77,6 +78,8 @@ class Peer(Struct):
     """Instance → the revision at which it changed last; only revisions after `acked`."""
     sequence: int = 0
     need_report: bool = False
+    doubted: bool = False
+    """Its will was heard; it is asked once whether that is so, since a will may be very late."""
     asked_at: float = float("-inf")
     full: dict[int, frozenset[InstanceKey]] = {}
     """Parts of a full report that have come so far: part → the instances it listed."""
@@ -126,7 +129,9 @@ class Owner:
         peer.online = presence.online
         if presence.online:
             peer.last_seen = now
-            self.dirty.add(member)
+        elif before:
+            peer.need_report, peer.doubted, peer.asked_at = True, True, float("-inf")
+        self.dirty.add(member)
         return peer.online != before
 
     def on_report(self, member: str, report: Report, now: float) -> Seen:
@@ -219,15 +224,16 @@ class Owner:
         out: list[tuple[str, Desired]] = []
         for member in sorted(self.dirty):
             peer = self.peers.get(member)
-            if peer and peer.online and peer.session:
+            if peer and peer.session and (peer.online or peer.doubted):
                 out += [(member, part) for part in self._say(member, peer, now, wanted, spec, new_id, cause)]
+                peer.doubted = False
         self.dirty.clear()
         return out
 
     def _say(
         self, member: str, peer: Peer, now: float, wanted: Any, spec: Any, new_id: Callable[[], str], cause: str
     ) -> list[Desired]:
-        timed_out = now - peer.sent_at >= RESEND_AFTER_S
+        timed_out = peer.doubted or now - peer.sent_at >= RESEND_AFTER_S
         full = peer.acked < 0
         asks = peer.need_report and now - peer.asked_at >= RESEND_AFTER_S
         if full and peer.sent >= 0 and not timed_out:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from spinney_node import messages as m
-from spinney_node.decide import FIRST_RESTART_S, backoff_s, decide, observe, settle, start_actions
+from spinney_node.decide import FIRST_RESTART_S, LIST_EVERY_S, backoff_s, decide, observe, settle, start_actions
 from spinney_node.drivers import Exited, Handle
 from spinney_node.state import State, begin
 from spinney_shared import topics
@@ -235,7 +235,7 @@ def test_what_ended_for_good_is_not_run_again_by_a_power_cut(code: int, policy: 
     assert (bench.seen().status, bench.seen().exit_code) == (status, code)
     bench = bench.power_cut().ready(handle(spec, "stopped"))
     bench.tick(100)
-    assert bench.actions == []
+    assert bench.take(m.Start) == []
     assert (bench.seen().status, bench.seen().exit_code) == (status, code)
     bench.desire(remove=(Unwanted("ms", (0,)),))
     assert len(bench.take(m.Remove)) == 1, "what is left of it goes with it"
@@ -370,12 +370,22 @@ def test_never_on_another_runtime_than_the_one_asked_for() -> None:
     bench = Bench().ready()
     bench.desire(Wanted(replace(SPEC, runtime="runsc"), (0,)))
     bench.tick(100)
-    assert bench.actions == []
+    assert bench.take(m.Start) == []
     assert "runsc" in bench.seen().detail
     bench.put(m.Fingerprinted("engine", (RUNC, RuntimeInfo("runsc", "engine", "failed", reason="no network"))))
     bench.tick(100)
-    assert bench.actions == []
+    assert bench.take(m.Start) == []
     assert "no network" in bench.seen().detail
     bench.put(m.Fingerprinted("engine", (RUNC, RuntimeInfo("runsc", "engine", "verified"))))
     (start,) = bench.take(m.Start)
     assert start.workload.runtime == "runsc"
+
+
+def test_what_slipped_past_the_events_is_found_by_listing_again() -> None:
+    bench = Bench().running(SPEC)
+    bench.tick(LIST_EVERY_S + 1)
+    (asked,) = bench.take(m.List)
+    bench.put(m.Listed("engine", asked.asked_at, ()))
+    assert bench.seen().status == "FAILED"
+    bench.tick(1)
+    assert len(bench.take(m.Start)) == 1

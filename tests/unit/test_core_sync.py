@@ -399,3 +399,15 @@ def test_both_sides_agree_once_the_channel_is_quiet(steps: list[str], seed: int)
     assert pair.has == pair.wanted
     assert pair.owner.peer("m").acked == pair.owner.peer("m").revision
     assert pair.say(now) == []
+
+
+def test_a_will_is_doubted_once_and_a_living_member_is_back_within_a_round_trip() -> None:
+    owner = Owner(1)
+    owner.on_presence("n", Presence(id="p", session="1", online=True), 0.0)
+    owner.flush(0.0, lambda member: (), lambda member, at: None, lambda: "id")
+    assert owner.on_presence("n", Presence(id="w", session="1", online=False), 1.0)
+    [(member, asked)] = owner.flush(1.0, lambda member: (), lambda member, at: None, lambda: "id")
+    assert member == "n" and asked.need_report
+    owner.dirty.add("n")
+    assert owner.flush(9.0, lambda member: (), lambda member, at: None, lambda: "id") == []
+    assert owner.on_report("n", Report(id="r", session="1", sequence=1, full=True), 9.1).came_online

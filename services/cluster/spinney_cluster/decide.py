@@ -186,7 +186,11 @@ def _observed(state: State, node: str, seen: Observation) -> None:
         _gone(state, node, seen.key)
     elif instance is None or instance.node != node:
         live.strangers.add(seen.key)
-    elif seen.generation == instance.generation and not instance.removing:
+    elif seen.generation != instance.generation:
+        if seen.key not in live.leaving:
+            live.strangers.add(seen.key)  # an older copy that we forgot in a restart: what it holds is not known
+    elif not instance.removing:
+        live.strangers.discard(seen.key)
         if live.leaving.pop(seen.key, None) is not None:  # the copy of the older generation is gone
             state.place_due = True
         status = lifecycle.observe(instance.status, seen.status)
@@ -211,7 +215,7 @@ def _gone(state: State, node: str, at: InstanceKey) -> None:
 def _completed(state: State, node: str, listed: frozenset[InstanceKey]) -> None:
     """A full report has told everything that is there."""
     live, wanted = state.live_of(node), state.by_node.get(node, set())
-    live.strangers = {at for at in listed if at not in wanted}
+    live.strangers = {at for at in listed if at not in wanted or at in live.strangers}
     for at in [at for at in live.leaving if at not in listed and state.owner.knows(node, at)]:
         _gone(state, node, at)
     for at in [at for at in sorted(wanted) if at not in listed and state.owner.knows(node, at)]:

@@ -29,6 +29,9 @@ FIRST_RESTART_S = 0.1
 
 ENGINE_RETRY_S = 2.0
 
+LIST_EVERY_S = 30.0
+"""How long what we believe of an engine may go unchecked: whatever slipped past its events is found by then."""
+
 ANNOUNCE_BYTES = 128 * 1024
 """Of what the node says of itself: many drivers may have many runtimes that failed with long reasons."""
 
@@ -381,7 +384,7 @@ def _listed(state: State, message: m.Listed, now: Now, decision: Decision) -> No
     if message.problem:
         driver.retry_at = now.mono + ENGINE_RETRY_S
         return
-    driver.listed = True
+    driver.listed, driver.listed_at = True, message.asked_at
     there = {handle.id: handle for handle in message.handles}
     for handle in message.handles:
         _adopt(state, message, handle, now, decision)
@@ -445,6 +448,9 @@ def _tick(state: State, now: Now, decision: Decision) -> None:
         if driver.problem and not driver.asking and now.mono >= driver.retry_at:
             driver.asking = True
             decision.actions += [m.List(name, now.mono), m.Fingerprint(name)]
+        elif driver.listed and not driver.asking and now.mono - driver.listed_at >= LIST_EVERY_S:
+            driver.asking = True
+            decision.actions.append(m.List(name, now.mono))
     for copy in list(state.copies.values()):
         due = copy.start_at <= now.mono
         if due and copy.phase not in ("starting", "stopping"):

@@ -94,6 +94,8 @@ class DriverState(Struct):
 
     listed: bool = False
     """Its engine has told what runs there: before that nothing is started, lest it be started twice."""
+    listed_at: float = 0.0
+    """Monotonic: when the last listing that came back began."""
     fingerprinted: bool = False
     runtimes: tuple[RuntimeInfo, ...] = ()
     list_problem: str = ""
