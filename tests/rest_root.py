@@ -38,6 +38,8 @@ from spinney_shared.model import InstanceKey, Location, NodeInfo, Resources, Run
 from spinney_shared.receiving import Received
 
 PASSWORD = "correct horse"
+STUCK_S = 5.0
+"""Longer than any test lets a command take, and short enough for one that waits by mistake."""
 SECRET = "a secret of the tests, as long as such secrets must be"
 WALL_S = 1.7e9
 
@@ -98,7 +100,7 @@ class FakeCore:
 
     async def command(self, command: AnyCommand) -> EventResult:
         if self.stuck:
-            await anyio.sleep_forever()
+            await anyio.sleep(STUCK_S)
         return self.put(Asked(1, command)).replies[0].result
 
     async def logs(self, at: InstanceKey, tail_bytes: int) -> str:
