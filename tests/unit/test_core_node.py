@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from spinney_node import messages as m
-from spinney_node.decide import FIRST_RESTART_S, LIST_EVERY_S, backoff_s, decide, observe, settle, start_actions
+from spinney_node.decide import LIST_EVERY_S, decide, settle, start_actions
 from spinney_node.drivers import Exited, Handle
+from spinney_node.reconcile import FIRST_RESTART_S, backoff_s
 from spinney_node.state import State, begin
+from spinney_node.telling import observe
 from spinney_shared import topics
 from spinney_shared.deciding import Connected, Decision, Now, Tick
 from spinney_shared.messages import Desired, Observation, Unwanted, Wanted
