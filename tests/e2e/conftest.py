@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -36,18 +37,30 @@ class Publisher:
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         self._client.username_pw_set("client", stack.mosquitto.password_file("client").read_text())
         self._client.on_message = self._heard
+        self._listening = threading.Event()
         self._client.on_connect = lambda client, *_: client.subscribe("client/answers", qos=1)
+        self._client.on_subscribe = lambda *_: self._listening.set()
+        self._client.on_disconnect = lambda *_: self._listening.clear()
+        self._client.reconnect_delay_set(1, 1)
         self._client.connect("127.0.0.1", stack.mosquitto.port)
         self._client.loop_start()
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        self._client.publish(topic, payload, qos=1).wait_for_publish(10)
+    def publish(self, topic: str, payload: bytes, properties: Properties | None = None) -> None:
+        """Publish once the broker (which tests restart) has us again; returns when it has the message."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            assert self._listening.wait(DEADLINE_S), "the test's own client is not connected"
+            sent = self._client.publish(topic, payload, qos=1, properties=properties)
+            if sent.rc == mqtt.MQTT_ERR_SUCCESS:
+                return sent.wait_for_publish(10)
+            assert time.monotonic() < deadline, mqtt.error_string(sent.rc)
+            time.sleep(0.1)
 
     def ask(self, topic: str, payload: bytes) -> bytes:
         """Publish with a response topic and wait for the answer to this very message."""
         properties = Properties(PacketTypes.PUBLISH)
         properties.ResponseTopic, properties.CorrelationData = "client/answers", uuid.uuid4().bytes
-        self._client.publish(topic, payload, qos=1, properties=properties).wait_for_publish(10)
+        self.publish(topic, payload, properties)
         while True:
             correlation, answer = self._answers.get(timeout=DEADLINE_S)
             if correlation == properties.CorrelationData:
