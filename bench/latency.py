@@ -95,6 +95,12 @@ class Watch:
 
     def get(self, path: str) -> Any:
         """What is at this path: over an open connection by the plainest client there is, whose own cost is least."""
+        try:
+            return self._got(path)
+        except http.client.RemoteDisconnected:  # idle for too long: the server has closed it, the next request opens it
+            return self._got(path)
+
+    def _got(self, path: str) -> Any:
         self._connection.request("GET", path, headers={"Authorization": self.client.headers["Authorization"]})
         return msgspec.json.decode(self._connection.getresponse().read())
 
